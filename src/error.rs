@@ -114,7 +114,9 @@ pub enum Error {
     },
 
     /// The collection's vectors were made by another encoder.
-    #[error("collection {collection:?} was made by encoder {stored}, and the encoder at hand is {given}; name the model folder it was made with, or ingest into a new collection")]
+    #[error(
+        "collection {collection:?} was made by encoder {stored}, and the encoder at hand is {given}; name the model folder it was made with, or ingest into a new collection"
+    )]
     EncoderMismatch {
         /// The collection.
         collection: String,
@@ -184,7 +186,9 @@ pub enum Error {
     },
 
     /// The ONNX Runtime library is missing, too old, or does not load.
-    #[error("ONNX Runtime cannot be used: {what}; run `vecdb setup`, or set ORT_DYLIB_PATH to libonnxruntime (1.22 or newer)")]
+    #[error(
+        "ONNX Runtime cannot be used: {what}; run `vecdb setup`, or set ORT_DYLIB_PATH to libonnxruntime (1.22 or newer)"
+    )]
     Runtime {
         /// What failed, and where it was looked for.
         what: String,
@@ -222,20 +226,42 @@ impl Error {
     /// For `map_err` on a file operation: `.map_err(Error::io("open", path))`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+
+    pub(crate) fn catalog(folder: &Path, what: impl Into<String>) -> Self {
+        Self::Catalog {
+            path: folder.to_path_buf(),
+            what: what.into(),
+        }
     }
 
     /// For a place in a file that is not as it was written.
     pub(crate) fn damaged(path: &Path, offset: u64, what: impl Into<String>) -> Self {
-        Self::Damaged { path: path.to_path_buf(), offset, what: what.into() }
+        Self::Damaged {
+            path: path.to_path_buf(),
+            offset,
+            what: what.into(),
+        }
     }
 }
 
 fn one_of(known: &[String]) -> String {
-    if known.is_empty() { "; the database has none yet".into() } else { format!("; there is: {}", known.join(", ")) }
+    if known.is_empty() {
+        "; the database has none yet".into()
+    } else {
+        format!("; there is: {}", known.join(", "))
+    }
 }
 
 fn caret_indent(filter: &str, offset: usize) -> String {
     let before = filter.get(..offset).unwrap_or(filter);
-    before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect()
+    before
+        .chars()
+        .map(|c| if c == '\t' { '\t' } else { ' ' })
+        .collect()
 }

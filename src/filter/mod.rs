@@ -80,7 +80,10 @@ impl Filter {
     }
 
     /// `field in (values…)`
-    pub fn any_of<V: Into<Value>>(field: impl Into<String>, values: impl IntoIterator<Item = V>) -> Self {
+    pub fn any_of<V: Into<Value>>(
+        field: impl Into<String>,
+        values: impl IntoIterator<Item = V>,
+    ) -> Self {
         Self::In(field.into(), values.into_iter().map(Into::into).collect())
     }
 

@@ -3,5 +3,8 @@ use super::Filter;
 use crate::error::Result;
 impl Filter {
     /// Parses a filter as people type it.
-    pub fn parse(text: &str) -> Result<Self> { let _ = text; todo!() }
+    pub fn parse(text: &str) -> Result<Self> {
+        let _ = text;
+        todo!()
+    }
 }
