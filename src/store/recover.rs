@@ -103,7 +103,7 @@ pub(crate) fn check_stamp(root: &Path) -> Result<Option<Layout>> {
         Ok(data) if !data.is_dir() => return Err(foreign("it is a file")),
         Ok(_) => {}
     }
-    let stamp = Stamp::read(root).map_err(|e| foreign(&e.to_string()))?;
+    let stamp = Stamp::read(root).map_err(from_stamp)?;
     let Some(stamp) = stamp else {
         let mut entries = fs::read_dir(root).map_err(Error::io("list", root))?;
         // A crash while the stamp was first written leaves only its temporary file.
@@ -138,17 +138,48 @@ pub(crate) fn check_stamp(root: &Path) -> Result<Option<Layout>> {
 /// The stamp comes first: a folder with a stamp and nothing else is an empty database.
 fn create(root: &Path) -> Result<Layout> {
     fs::create_dir_all(root).map_err(Error::io("create", root))?;
-    let stamp = Stamp {
-        format: CURRENT_FORMAT,
-        generation: 1,
-    };
-    stamp
-        .write(root)
-        .map_err(|e| Error::io("write", &root.join("FORMAT"))(std::io::Error::other(e)))?;
+    Stamp::NEW.write(root).map_err(from_stamp)?;
     Ok(Layout::new(
         root,
-        &vecdb_migrations::data_folder(root, stamp.generation),
+        &vecdb_migrations::data_folder(root, Stamp::NEW.generation),
     ))
+}
+
+fn from_stamp(error: vecdb_migrations::Error) -> Error {
+    use vecdb_migrations::Error as Stamp;
+    match error {
+        Stamp::Io {
+            action,
+            path,
+            source,
+        } => Error::Io {
+            action,
+            path,
+            source,
+        },
+        Stamp::NotADatabase { path, what } => Error::NotADatabase {
+            path,
+            what: what.into(),
+        },
+        Stamp::Damaged { path, what } => Error::Damaged {
+            path,
+            offset: 0,
+            what: what.into(),
+        },
+        Stamp::Newer {
+            path,
+            found,
+            supported,
+        } => Error::NewerFormat {
+            path,
+            found,
+            supported,
+        },
+        // Steps are not run here; the arm keeps their message should one ever come.
+        other => Error::Setup {
+            what: other.to_string(),
+        },
+    }
 }
 
 /// Removes what a crash left: temporary files, and segments and tombstones that no commit names.

@@ -15,7 +15,11 @@ fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
             found.extend(sources(&path));
         } else if path.extension().is_some_and(|e| e == "rs") {
             let text = fs::read_to_string(&path).expect("UTF-8");
-            let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+            let code = text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .collect::<Vec<_>>()
+                .join("\n");
             found.push((path, code));
         }
     }
@@ -32,7 +36,10 @@ fn a_stage_names_only_itself_and_the_leaves() {
     for stage in STAGES {
         for (path, code) in sources(&src().join(stage)) {
             for rest in code.split("crate::").skip(1) {
-                let module: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let module: String = rest
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
                 let known = module == stage || LEAVES.contains(&module.as_str());
                 // `crate::{a, b}` would hide what it names; `crate::Type` names a re-export.
                 assert!(known, "{} names crate::{module}", path.display());
@@ -40,18 +47,32 @@ fn a_stage_names_only_itself_and_the_leaves() {
             }
         }
     }
-    assert!(checked > 50, "only {checked} imports were seen: the test looks in the wrong place");
+    assert!(
+        checked > 50,
+        "only {checked} imports were seen: the test looks in the wrong place"
+    );
 }
 
 #[test]
 fn leaves_name_only_leaves() {
     for leaf in LEAVES {
         let file = src().join(leaf).with_extension("rs");
-        let files = if file.exists() { vec![(file.clone(), fs::read_to_string(file).expect("UTF-8"))] } else { sources(&src().join(leaf)) };
+        let files = if file.exists() {
+            vec![(file.clone(), fs::read_to_string(file).expect("UTF-8"))]
+        } else {
+            sources(&src().join(leaf))
+        };
         for (path, code) in files {
             for rest in code.split("crate::").skip(1) {
-                let module: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                assert!(LEAVES.contains(&module.as_str()), "{} names crate::{module}", path.display());
+                let module: String = rest
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
+                assert!(
+                    LEAVES.contains(&module.as_str()),
+                    "{} names crate::{module}",
+                    path.display()
+                );
             }
         }
     }
@@ -68,26 +89,42 @@ fn each_engine_is_named_in_one_place() {
         ("tantivy::", "segment/text"),
     ] {
         let named = |code: &str| {
-            code.match_indices(engine).any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+            code.match_indices(engine)
+                .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
         };
-        let files: Vec<&PathBuf> = all.iter().filter(|(_, code)| named(code)).map(|(path, _)| path).collect();
+        let files: Vec<&PathBuf> = all
+            .iter()
+            .filter(|(_, code)| named(code))
+            .map(|(path, _)| path)
+            .collect();
         assert!(!files.is_empty(), "{engine} is named nowhere");
         for path in files {
-            assert!(path.starts_with(src().join(home)), "{engine} is named in {}", path.display());
+            assert!(
+                path.starts_with(src().join(home)),
+                "{engine} is named in {}",
+                path.display()
+            );
         }
     }
 }
 
 #[test]
 fn every_module_file_is_in_its_folders_table() {
-    for (path, _) in sources(&src()).iter().filter(|(path, _)| path.ends_with("mod.rs")) {
+    for (path, _) in sources(&src())
+        .iter()
+        .filter(|(path, _)| path.ends_with("mod.rs"))
+    {
         let text = fs::read_to_string(path).expect("UTF-8");
         let folder = path.parent().expect("a folder");
         for entry in fs::read_dir(folder).expect("a folder").flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let is_test = name.starts_with("tests");
             if name != "mod.rs" && !is_test && (name.ends_with(".rs") || entry.path().is_dir()) {
-                assert!(text.contains(&format!("`{name}")), "{} does not tell of {name}", path.display());
+                assert!(
+                    text.contains(&format!("`{name}")),
+                    "{} does not tell of {name}",
+                    path.display()
+                );
             }
         }
     }

@@ -14,10 +14,18 @@ fn point(i: u32) -> Vector {
 
 fn make(path: &Path) {
     let db = Database::open(path).expect("opens");
-    let points = db.create_collection("points", CollectionOptions::vectors(4)).expect("a collection");
+    let points = db
+        .create_collection("points", CollectionOptions::vectors(4))
+        .expect("a collection");
     let documents = (0..DOCUMENTS).map(|i| {
         let text = format!("text number {i} {}", "filling ".repeat(i as usize));
-        (Document::new(format!("id{i}"), text).title("title").field("n", i).field("kind", "even"), point(i))
+        (
+            Document::new(format!("id{i}"), text)
+                .title("title")
+                .field("n", i)
+                .field("kind", "even"),
+            point(i),
+        )
     });
     points.add_vectors(documents).expect("adds");
     db.flush().expect("seals");
@@ -35,13 +43,23 @@ fn answers(path: &Path) -> Result<String> {
         told += &format!("{:?}\n", document?);
     }
     for i in 0..8 {
-        told += &format!("{:?}\n", points.query_vector(point(i * 5)).filter("n >= 2 and kind = 'even'").run()?);
+        told += &format!(
+            "{:?}\n",
+            points
+                .query_vector(point(i * 5))
+                .filter("n >= 2 and kind = 'even'")
+                .run()?
+        );
     }
     Ok(told)
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = fs::read_dir(folder).expect("a folder").flatten().map(|e| e.path()).collect();
+    let mut found: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("a folder")
+        .flatten()
+        .map(|e| e.path())
+        .collect();
     found.sort();
     found
 }
@@ -53,7 +71,11 @@ fn a_changed_byte_in_any_file_is_found_by_check_and_never_gives_a_wrong_answer()
     make(&path);
     let good = answers(&path).expect("reads");
     let mut targets = files(&path.join("segments"));
-    assert_eq!(targets.len(), 2, "a segment and its tombstones: {targets:?}");
+    assert_eq!(
+        targets.len(),
+        2,
+        "a segment and its tombstones: {targets:?}"
+    );
     targets.push(path.join("MANIFEST"));
     let mut flips = 0;
     for target in targets {
@@ -71,12 +93,19 @@ fn a_changed_byte_in_any_file_is_found_by_check_and_never_gives_a_wrong_answer()
                 Err(other) => panic!("{name} byte {at}: {other}"),
             }
             let report = Database::check(&path).expect("checks");
-            assert!(!report.problems.is_empty(), "{name} byte {at}: check does not see it");
+            assert!(
+                !report.problems.is_empty(),
+                "{name} byte {at}: check does not see it"
+            );
             flips += 1;
         }
         for length in [0, 1, bytes.len() / 3, bytes.len() / 2, bytes.len() - 1] {
             fs::write(&target, &bytes[..length]).expect("writes");
-            assert!(matches!(answers(&path), Err(Error::Damaged { .. })), "{} cut to {length}", target.display());
+            assert!(
+                matches!(answers(&path), Err(Error::Damaged { .. })),
+                "{} cut to {length}",
+                target.display()
+            );
         }
         fs::write(&target, &bytes).expect("writes");
     }
@@ -89,10 +118,16 @@ fn a_missing_segment_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("d.vecdb");
     make(&path);
-    let segment = files(&path.join("segments")).into_iter().find(|f| f.extension().is_some_and(|e| e == "seg")).expect("one");
+    let segment = files(&path.join("segments"))
+        .into_iter()
+        .find(|f| f.extension().is_some_and(|e| e == "seg"))
+        .expect("one");
     fs::remove_file(&segment).expect("there");
     let error = answers(&path).expect_err("missing").to_string();
-    assert!(error.contains(&*segment.file_name().expect("a name").to_string_lossy()), "{error}");
+    assert!(
+        error.contains(&*segment.file_name().expect("a name").to_string_lossy()),
+        "{error}"
+    );
     assert!(Database::open(&path).is_err());
     assert_eq!(Database::check(&path).expect("checks").problems.len(), 1);
 }

@@ -19,7 +19,8 @@ enum Step {
 
 fn direction() -> impl Strategy<Value = [i8; DIMENSION]> {
     // Few values, so that ties and exact duplicates are common.
-    prop::array::uniform4(-2_i8..=2).prop_filter("a vector needs a direction", |v| v.iter().any(|&x| x != 0))
+    prop::array::uniform4(-2_i8..=2)
+        .prop_filter("a vector needs a direction", |v| v.iter().any(|&x| x != 0))
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -43,7 +44,12 @@ fn document(id: u8, year: i64) -> Document {
 }
 
 fn cosine(a: &[i8; DIMENSION], b: &[i8; DIMENSION]) -> f32 {
-    let dot = |x: &[i8; DIMENSION], y: &[i8; DIMENSION]| x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>();
+    let dot = |x: &[i8; DIMENSION], y: &[i8; DIMENSION]| {
+        x.iter()
+            .zip(y)
+            .map(|(&x, &y)| f64::from(x) * f64::from(y))
+            .sum::<f64>()
+    };
     (dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt())) as f32
 }
 
@@ -51,26 +57,46 @@ type Model = BTreeMap<u8, (i64, [i8; DIMENSION])>;
 
 fn open(folder: &std::path::Path) -> (Database, Collection) {
     let db = Database::open(folder.join("m.vecdb")).expect("opens");
-    let points = db.create_collection("points", CollectionOptions::vectors(DIMENSION)).expect("a collection");
+    let points = db
+        .create_collection("points", CollectionOptions::vectors(DIMENSION))
+        .expect("a collection");
     (db, points)
 }
 
-fn check_query(points: &Collection, model: &Model, query: [i8; DIMENSION], limit: usize, offset: usize, least: Option<i64>) {
-    let mut asked = points.query_vector(vector(query)).limit(limit).offset(offset);
+fn check_query(
+    points: &Collection,
+    model: &Model,
+    query: [i8; DIMENSION],
+    limit: usize,
+    offset: usize,
+    least: Option<i64>,
+) {
+    let mut asked = points
+        .query_vector(vector(query))
+        .limit(limit)
+        .offset(offset);
     if let Some(least) = least {
         asked = asked.filter(Filter::greater_or_equal("year", least));
     }
     let hits = asked.run().expect("a query");
-    let eligible = model.iter().filter(|(_, (year, _))| least.is_none_or(|least| *year >= least));
+    let eligible = model
+        .iter()
+        .filter(|(_, (year, _))| least.is_none_or(|least| *year >= least));
     let mut scores: Vec<f32> = eligible.map(|(_, (_, v))| cosine(v, &query)).collect();
     scores.sort_by(|a, b| b.total_cmp(a));
     let expected: Vec<f32> = scores.into_iter().skip(offset).take(limit).collect();
     assert_eq!(hits.len(), expected.len(), "as many hits as match");
     for (hit, expected) in hits.iter().zip(&expected) {
-        assert!((hit.score - expected).abs() < 1e-5, "{hit:?} against {expected}");
+        assert!(
+            (hit.score - expected).abs() < 1e-5,
+            "{hit:?} against {expected}"
+        );
         let id: u8 = hit.id[1..].parse().expect("our id");
         let (year, components) = model.get(&id).expect("a deleted document is never a hit");
-        assert!((cosine(components, &query) - hit.score).abs() < 1e-5, "the score is the stored vector's");
+        assert!(
+            (cosine(components, &query) - hit.score).abs() < 1e-5,
+            "the score is the stored vector's"
+        );
         assert_eq!(hit.passage, format!("text {year}"));
     }
     let mut ids: Vec<&str> = hits.iter().map(|h| h.id.as_str()).collect();
@@ -86,26 +112,40 @@ fn run(steps: Vec<Step>) {
     for step in steps {
         match step {
             Step::Add(batch) => {
-                let documents = batch.iter().map(|&(id, year, v)| (document(id, year), vector(v)));
+                let documents = batch
+                    .iter()
+                    .map(|&(id, year, v)| (document(id, year), vector(v)));
                 let mut ids: Vec<u8> = batch.iter().map(|(id, ..)| *id).collect();
                 ids.sort_unstable();
                 ids.dedup();
                 let added = points.add_vectors(documents);
                 if ids.len() < batch.len() {
-                    assert!(matches!(added, Err(vecdb::Error::DuplicateId { .. })), "a duplicate is refused");
+                    assert!(
+                        matches!(added, Err(vecdb::Error::DuplicateId { .. })),
+                        "a duplicate is refused"
+                    );
                 } else {
                     let added = added.expect("adds");
-                    assert_eq!(added.added + added.updated + added.unchanged, batch.len() as u64);
+                    assert_eq!(
+                        added.added + added.updated + added.unchanged,
+                        batch.len() as u64
+                    );
                     let new = ids.iter().filter(|id| !model.contains_key(id)).count();
                     assert_eq!(added.added, new as u64);
                     model.extend(batch.into_iter().map(|(id, year, v)| (id, (year, v))));
                 }
             }
             Step::Delete(ids) => {
-                let mut there: Vec<u8> = ids.iter().copied().filter(|id| model.contains_key(id)).collect();
+                let mut there: Vec<u8> = ids
+                    .iter()
+                    .copied()
+                    .filter(|id| model.contains_key(id))
+                    .collect();
                 there.sort_unstable();
                 there.dedup();
-                let deleted = points.delete(ids.iter().map(|id| format!("d{id}"))).expect("deletes");
+                let deleted = points
+                    .delete(ids.iter().map(|id| format!("d{id}")))
+                    .expect("deletes");
                 assert_eq!(deleted, there.len() as u64);
                 model.retain(|id, _| !there.contains(id));
             }
@@ -115,7 +155,9 @@ fn run(steps: Vec<Step>) {
                 db.close().expect("closes");
                 (db, points) = open(folder.path());
             }
-            Step::Query(v, limit, offset, least) => check_query(&points, &model, v, limit, offset, least),
+            Step::Query(v, limit, offset, least) => {
+                check_query(&points, &model, v, limit, offset, least)
+            }
             Step::Get(id) => {
                 let expected = model.get(&id).map(|&(year, _)| document(id, year));
                 assert_eq!(points.get(&format!("d{id}")).expect("reads"), expected);
@@ -127,11 +169,17 @@ fn run(steps: Vec<Step>) {
     db.close().expect("closes");
     let report = Database::check(folder.path().join("m.vecdb")).expect("checks");
     assert!(report.problems.is_empty(), "{:?}", report.problems);
-    let reader = Database::options().read_only().open(folder.path().join("m.vecdb")).expect("opens");
+    let reader = Database::options()
+        .read_only()
+        .open(folder.path().join("m.vecdb"))
+        .expect("opens");
     let points = reader.collection("points").expect("there");
     let mut listed: Vec<Document> = points.documents().map(|d| d.expect("reads")).collect();
     listed.sort_by_key(|d| d.id[1..].parse::<u8>().expect("our id"));
-    let expected: Vec<Document> = model.iter().map(|(&id, &(year, _))| document(id, year)).collect();
+    let expected: Vec<Document> = model
+        .iter()
+        .map(|(&id, &(year, _))| document(id, year))
+        .collect();
     assert_eq!(listed, expected);
 }
 
