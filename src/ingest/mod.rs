@@ -180,3 +180,6 @@ impl Sources {
         plan::plan(self, &mut progress)
     }
 }
+
+#[cfg(test)]
+mod tests;
