@@ -45,10 +45,11 @@ pub(super) fn walk(inputs: Vec<Input>, options: &Options) -> Result<Found> {
     let mut found = Found::default();
     let mut names = Vec::new();
     for input in inputs {
-        let result = match input {
+        // What was named itself must be there, `skip_bad` or not: it may be a slip of the pen.
+        match input {
             Input::Path(path) => {
                 names.push(path.display().to_string());
-                found.path(&path, options)
+                found.path(&path, options)?;
             }
             Input::Reader(name, reader) => {
                 let (spool, guessed) = Spool::copy(&name, reader)?;
@@ -59,12 +60,7 @@ pub(super) fn walk(inputs: Vec<Input>, options: &Options) -> Result<Found> {
                     format,
                     content: Content::Spool(spool),
                 });
-                Ok(())
             }
-        };
-        match result {
-            Err(error) if options.skip_bad => found.bad.push(error),
-            result => result?,
         }
     }
     if found.files.is_empty() && found.bad.is_empty() {

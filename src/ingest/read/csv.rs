@@ -10,7 +10,7 @@ use super::{Origin, Record};
 use crate::document::{Document, Value};
 use crate::error::{Error, Result};
 use crate::ingest::MAX_RECORD_BYTES;
-use crate::ingest::fields::{ID_NAMES, TEXT_NAMES, TITLE_NAME, list};
+use crate::ingest::fields::{ID_NAMES, TEXT_NAMES, TITLE_NAME, list, settle_title};
 
 pub(super) struct Records<R> {
     rows: Rows<R>,
@@ -150,11 +150,12 @@ impl Columns {
             } else if Some(at) == self.id {
                 document.id = cell.trim().to_owned();
             } else if Some(at) == self.title {
-                document.title = Some(cell).filter(|title| !title.trim().is_empty());
+                document.title = Some(cell);
             } else if !cell.is_empty() {
                 document.fields.insert(name.clone(), value(cell));
             }
         }
+        settle_title(&mut document);
         if document.id.is_empty() {
             document.id = make_id();
         }
