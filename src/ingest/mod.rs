@@ -33,8 +33,7 @@
 //! the title is `title`; [`Sources::id_field`] and its like name others, `a.b` reaching into nested objects. Where the text
 //! is empty and there is a title, the title is the text. Every other key or column becomes a field:
 //!
-//! - JSON: nested objects are flattened with dots; arrays become lists of strings, their numbers, booleans and objects as
-//!   JSON text; integers beyond 64 bits become floats; null stays null.
+//! - JSON: nested objects are flattened with dots; arrays become lists of strings, what else is in them as JSON text; integers beyond 64 bits become floats; null stays null.
 //! - CSV: a cell that is wholly a number in its plain form (`12`, `-0.5`, `1e3`; not `007` or `+1`) or `true`/`false` in
 //!   any case is that value, any other is a string; an empty cell is an absent field.
 //!

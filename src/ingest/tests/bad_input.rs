@@ -9,7 +9,7 @@ use crate::document::Value;
 fn bad_input_is_an_error_naming_its_place() {
     let good = "{\"id\": \"a\", \"text\": \"x\"}\n";
     let line = |bad: &str| [good, bad, "\n"].concat().into_bytes();
-    let cases: [(&str, Vec<u8>, &str, &str); 17] = [
+    let cases: [(&str, Vec<u8>, &str, &str); 18] = [
         (
             "r.jsonl",
             line("{\"id\": \"b\", \"text\": }"),
@@ -33,6 +33,12 @@ fn bad_input_is_an_error_naming_its_place() {
             b"[{\"id\": 1}]\n".to_vec(),
             "r.jsonl:1: ",
             "one JSON object",
+        ),
+        (
+            "r.jsonl",
+            line("{\"text\": \"b\", \"text\": \"c\"}"),
+            "r.jsonl:2: ",
+            "the key `text` stands twice",
         ),
         (
             "r.jsonl",
