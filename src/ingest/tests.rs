@@ -207,6 +207,20 @@ fn of_a_beir_folder_only_the_corpus_is_read() {
 }
 
 #[test]
+fn a_database_in_the_folder_is_not_read() {
+    let folder = folder(&[
+        ("a.txt", "a"),
+        ("notes.vecdb/FORMAT", "vecdb 1 1\n"),
+        ("notes.vecdb/models/m/vocab.txt", "word"),
+        ("book/FORMAT", "A4"),
+        ("book/b.txt", "b"),
+    ]);
+    let plan = Sources::new().path(folder.path()).plan().expect("planned");
+    assert_eq!(ids(&plan), ["a.txt", "book/b.txt"]);
+    assert!(plan.remarks[0].contains("notes.vecdb is a vecdb database"));
+}
+
+#[test]
 fn a_reader_is_read_twice_and_its_format_is_guessed() {
     let read = |text: &'static str| Sources::new().reader("stdin", text.as_bytes());
     let plan = read("\u{feff}\n {\"text\": \"x\"}\n")

@@ -1,11 +1,12 @@
 //! Paths → the files to read, in a fixed order.
 //!
 //! Folders are read in the order of their file names' bytes. Hidden entries are passed over, links are followed, and a
-//! link that leads back to a folder above itself is passed over with a remark.
+//! link that leads back to a folder above itself is passed over with a remark, and so is a vecdb database.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
@@ -133,6 +134,14 @@ impl Found {
                 }
                 continue;
             }
+            if is_folder && is_database(entry.path()) {
+                entries.skip_current_dir();
+                self.remarks.push(format!(
+                    "{} is a vecdb database and is not read",
+                    entry.path().display()
+                ));
+                continue;
+            }
             let result = if is_folder && is_beir(entry.path()) {
                 entries.skip_current_dir();
                 self.remarks.push(format!(
@@ -233,6 +242,16 @@ fn name_not_utf8(path: &Path) -> Error {
 /// Following links, as `entry` does: a link to a file is a file.
 fn is_file(entry: &DirEntry) -> bool {
     entry.file_type().is_file()
+}
+
+/// A database often lies in the very folder that is ingested into it; its models' word lists are no documents.
+fn is_database(folder: &Path) -> bool {
+    let mut beginning = [0; 6];
+    let stamp = fs::File::open(folder.join("FORMAT"));
+    stamp
+        .and_then(|mut stamp| stamp.read_exact(&mut beginning))
+        .is_ok()
+        && &beginning == b"vecdb "
 }
 
 fn is_beir(folder: &Path) -> bool {
