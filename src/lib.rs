@@ -4,6 +4,8 @@ mod error;
 mod vector;
 mod document;
 mod filter;
+#[cfg(feature = "encoder")]
+mod home;
 
 #[cfg(feature = "readers")]
 pub mod ingest;
