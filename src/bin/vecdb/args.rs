@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{check, completions, delete, demo, doctor, eval, get, ingest, list, query, setup, stats};
+use crate::{
+    check, completions, delete, demo, doctor, eval, get, ingest, list, query, setup, stats,
+};
 
 /// The collection that is meant where none is named.
 pub const DEFAULT_COLLECTION: &str = "default";
@@ -36,7 +38,13 @@ pub struct Cli {
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// The database, a folder
-    #[arg(long, global = true, value_name = "DIR", env = "VECDB_DB", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "VECDB_DB",
+        hide_env_values = true
+    )]
     pub db: Option<PathBuf>,
     /// The collection in it [default: default]
     #[arg(long, short = 'c', global = true, value_name = "NAME")]
@@ -60,7 +68,7 @@ pub struct Global {
 pub enum Command {
     /// Fetch or register what the encoder needs: ONNX Runtime and a model
     #[command(after_help = setup::AFTER_HELP)]
-    Setup,
+    Setup(setup::Arguments),
     /// Show what is installed and whether it works
     #[command(after_help = doctor::AFTER_HELP)]
     Doctor,
@@ -110,10 +118,21 @@ mod tests {
     #[test]
     fn every_command_shows_an_example_and_its_json() {
         for command in Cli::command().get_subcommands() {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("Example"), "{} has no example", command.get_name());
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                help.contains("Example"),
+                "{} has no example",
+                command.get_name()
+            );
             let mute = ["completions"].contains(&command.get_name());
-            assert!(mute || help.contains("With --json"), "{} does not describe its JSON", command.get_name());
+            assert!(
+                mute || help.contains("With --json"),
+                "{} does not describe its JSON",
+                command.get_name()
+            );
         }
     }
 }

@@ -33,7 +33,11 @@ struct ReportObject<'a> {
 pub fn run(global: &Global, output: &mut Output) -> Result<Outcome, Failure> {
     let path = global.database_path()?;
     let report = Database::check(path)?;
-    let outcome = if report.problems.is_empty() { Outcome::Done } else { Outcome::Bad };
+    let outcome = if report.problems.is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::Bad
+    };
     if output.json {
         output.object(&ReportObject {
             files: report.files,
@@ -49,13 +53,20 @@ pub fn run(global: &Global, output: &mut Output) -> Result<Outcome, Failure> {
     for remark in &report.remarks {
         output.note(format_args!("remark: {}", text::plain(remark)));
     }
-    let read = format!("{}, {}", text::count(report.files, "file"), text::bytes(report.bytes));
+    let read = format!(
+        "{}, {}",
+        text::count(report.files, "file"),
+        text::bytes(report.bytes)
+    );
     if outcome == Outcome::Done {
         output.line(format_args!("{} is sound ({read})", path.display()))?;
     } else {
         output.flush()?;
         let problems = text::count(report.problems.len() as u64, "problem");
-        output.note(format_args!("{} is damaged: {problems} ({read})", path.display()));
+        output.note(format_args!(
+            "{} is damaged: {problems} ({read})",
+            path.display()
+        ));
     }
     Ok(outcome)
 }

@@ -46,17 +46,44 @@ struct DeletedObject<'a> {
 }
 
 /// Deletes the documents in one step.
-pub fn run(arguments: &Arguments, global: &Global, output: &mut Output) -> Result<Outcome, Failure> {
-    let listed = arguments.from_file.as_deref().map(read_list).transpose()?.unwrap_or_default();
-    let ids: BTreeSet<&str> = arguments.ids.iter().map(String::as_str).chain(listed.lines()).filter(|id| !id.is_empty()).collect();
+pub fn run(
+    arguments: &Arguments,
+    global: &Global,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    let listed = arguments
+        .from_file
+        .as_deref()
+        .map(read_list)
+        .transpose()?
+        .unwrap_or_default();
+    let ids: BTreeSet<&str> = arguments
+        .ids
+        .iter()
+        .map(String::as_str)
+        .chain(listed.lines())
+        .filter(|id| !id.is_empty())
+        .collect();
 
-    let database = if arguments.dry_run { global.open_for_reading()? } else { global.open_for_writing()? };
+    let database = if arguments.dry_run {
+        global.open_for_reading()?
+    } else {
+        global.open_for_writing()?
+    };
     let collection = database.existing_collection(global.collection_name())?;
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for id in ids {
-        if collection.get(id)?.is_some() { known.push(id) } else { unknown.push(id) }
+        if collection.get(id)?.is_some() {
+            known.push(id)
+        } else {
+            unknown.push(id)
+        }
     }
-    let deleted = if arguments.dry_run { known.len() as u64 } else { collection.delete(&known)? };
+    let deleted = if arguments.dry_run {
+        known.len() as u64
+    } else {
+        collection.delete(&known)?
+    };
     let name = collection.name().to_owned();
     drop(collection);
     if !arguments.dry_run {
@@ -66,15 +93,26 @@ pub fn run(arguments: &Arguments, global: &Global, output: &mut Output) -> Resul
     for id in &unknown {
         output.note(format_args!("no document {id:?} in collection {name:?}"));
     }
-    let outcome = if unknown.is_empty() { Outcome::Done } else { Outcome::Nothing };
+    let outcome = if unknown.is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::Nothing
+    };
     if output.json {
-        output.object(&DeletedObject { deleted, unknown, dry_run: arguments.dry_run })?;
+        output.object(&DeletedObject {
+            deleted,
+            unknown,
+            dry_run: arguments.dry_run,
+        })?;
     } else if arguments.dry_run {
         for id in known {
             output.line(text::plain(id))?;
         }
         output.flush()?;
-        output.note(format_args!("would delete {}", text::count(deleted, "document")));
+        output.note(format_args!(
+            "would delete {}",
+            text::count(deleted, "document")
+        ));
     } else {
         output.note(format_args!("deleted {}", text::count(deleted, "document")));
     }
@@ -88,6 +126,8 @@ fn read_list(path: &Path) -> Result<String, Failure> {
     } else {
         std::fs::read_to_string(path).map(|text| list = text)
     };
-    read.map_err(|error| Failure::Usage(format!("cannot read ids from {}: {error}", path.display())))?;
+    read.map_err(|error| {
+        Failure::Usage(format!("cannot read ids from {}: {error}", path.display()))
+    })?;
     Ok(list)
 }

@@ -62,7 +62,9 @@ impl Failure {
     pub fn report(&self) -> ExitCode {
         let message = match self {
             // `vecdb list | head` has what it wanted.
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return ExitCode::SUCCESS;
+            }
             Self::Output(error) => format!("cannot write to stdout: {error}"),
             Self::Usage(message) => message.clone(),
             Self::Library(error) => with_sources(error),

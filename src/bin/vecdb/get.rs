@@ -42,13 +42,20 @@ struct DocumentObject<'a> {
 }
 
 /// Prints the documents.
-pub fn run(arguments: &Arguments, global: &Global, output: &mut Output) -> Result<Outcome, Failure> {
+pub fn run(
+    arguments: &Arguments,
+    global: &Global,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
     let collection = global.collection_for_reading()?;
     let mut outcome = Outcome::Done;
     for (place, id) in arguments.ids.iter().enumerate() {
         match collection.get(id)? {
             None => {
-                output.note(format_args!("no document {id:?} in collection {:?}", collection.name()));
+                output.note(format_args!(
+                    "no document {id:?} in collection {:?}",
+                    collection.name()
+                ));
                 outcome = Outcome::Nothing;
             }
             Some(document) if output.json => output.object(&DocumentObject {
@@ -72,7 +79,11 @@ pub fn run(arguments: &Arguments, global: &Global, output: &mut Output) -> Resul
 
 fn print_document(document: &Document, output: &mut Output) -> io::Result<()> {
     let mut head = output.bold(&text::plain(&document.id));
-    if let Some(title) = document.title.as_deref().filter(|title| *title != document.id) {
+    if let Some(title) = document
+        .title
+        .as_deref()
+        .filter(|title| *title != document.id)
+    {
         head.push_str("  ");
         head.push_str(&text::plain(title));
     }

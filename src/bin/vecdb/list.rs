@@ -51,8 +51,16 @@ struct CollectionObject<'a> {
 }
 
 /// Prints the list.
-pub fn run(arguments: &Arguments, global: &Global, output: &mut Output) -> Result<Outcome, Failure> {
-    if arguments.collections { list_collections(global, output) } else { list_documents(arguments, global, output) }
+pub fn run(
+    arguments: &Arguments,
+    global: &Global,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    if arguments.collections {
+        list_collections(global, output)
+    } else {
+        list_documents(arguments, global, output)
+    }
 }
 
 fn list_collections(global: &Global, output: &mut Output) -> Result<Outcome, Failure> {
@@ -65,17 +73,33 @@ fn list_collections(global: &Global, output: &mut Output) -> Result<Outcome, Fai
                 passages: info.passages,
             })?;
         } else {
-            let counts = format!("{}, {}", text::count(info.documents, "document"), text::count(info.passages, "passage"));
-            output.line(format_args!("{}  {}", output.bold(&text::plain(&info.name)), output.dim(&counts)))?;
+            let counts = format!(
+                "{}, {}",
+                text::count(info.documents, "document"),
+                text::count(info.passages, "passage")
+            );
+            output.line(format_args!(
+                "{}  {}",
+                output.bold(&text::plain(&info.name)),
+                output.dim(&counts)
+            ))?;
         }
     }
     Ok(Outcome::found(!collections.is_empty()))
 }
 
-fn list_documents(arguments: &Arguments, global: &Global, output: &mut Output) -> Result<Outcome, Failure> {
+fn list_documents(
+    arguments: &Arguments,
+    global: &Global,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
     let collection = global.collection_for_reading()?;
     let mut listed = false;
-    for document in collection.documents().skip(arguments.offset).take(arguments.limit.unwrap_or(usize::MAX)) {
+    for document in collection
+        .documents()
+        .skip(arguments.offset)
+        .take(arguments.limit.unwrap_or(usize::MAX))
+    {
         let document = document?;
         listed = true;
         if output.json {
@@ -88,15 +112,26 @@ fn list_documents(arguments: &Arguments, global: &Global, output: &mut Output) -
         }
         let size = text::bytes(document.text.len() as u64);
         let mut line = format!("{:>8}  {}", size, output.bold(&text::plain(&document.id)));
-        if let Some(title) = document.title.as_deref().filter(|title| *title != document.id) {
-            let room = output.width().saturating_sub(text::columns(&document.id) + 12).max(10);
+        if let Some(title) = document
+            .title
+            .as_deref()
+            .filter(|title| *title != document.id)
+        {
+            let room = output
+                .width()
+                .saturating_sub(text::columns(&document.id) + 12)
+                .max(10);
             line.push_str("  ");
             line.push_str(&text::cut(title, room));
         }
         output.line(line)?;
     }
     if !listed {
-        output.note(format_args!("nothing to list: collection {:?} has {}", collection.name(), text::count(collection.len(), "document")));
+        output.note(format_args!(
+            "nothing to list: collection {:?} has {}",
+            collection.name(),
+            text::count(collection.len(), "document")
+        ));
     }
     Ok(Outcome::found(listed))
 }

@@ -16,6 +16,7 @@
 //! | `output.rs` | lines for people, objects for programs |
 //! | `text.rs` | numbers, durations and passages as people read them |
 //! | `progress.rs` | how far a long call is |
+//! | `interrupt.rs` | Ctrl-C |
 //! | the rest | one command each: its arguments, its help, what it does |
 
 mod args;
@@ -28,6 +29,7 @@ mod eval;
 mod failure;
 mod get;
 mod ingest;
+mod interrupt;
 mod list;
 mod open;
 mod output;
@@ -69,7 +71,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<Outcome, Failure> {
         Command::Stats => stats::run(global, output),
         Command::Check => check::run(global, output),
         Command::Eval(arguments) => eval::run(arguments, global, output),
-        Command::Setup => setup::run(global, output),
+        Command::Setup(arguments) => setup::run(arguments, global, output),
         Command::Doctor => doctor::run(global, output),
         Command::Demo => demo::run(global, output),
         Command::Completions(arguments) => completions::run(arguments, output),

@@ -38,12 +38,18 @@ impl Global {
 
     /// Opens the database for commands that change nothing. Never makes one, and does not wait for a writer.
     pub fn open_for_reading(&self) -> Result<Database, Failure> {
-        Ok(self.options().must_exist().read_only().open(self.database_path()?)?)
+        Ok(self
+            .options()
+            .must_exist()
+            .read_only()
+            .open(self.database_path()?)?)
     }
 
     /// The collection, for commands that change nothing.
     pub fn collection_for_reading(&self) -> Result<Collection, Failure> {
-        Ok(self.open_for_reading()?.existing_collection(self.collection_name())?)
+        Ok(self
+            .open_for_reading()?
+            .existing_collection(self.collection_name())?)
     }
 
     /// Opens a database that exists, to change it.

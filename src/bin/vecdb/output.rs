@@ -30,7 +30,11 @@ impl Output {
             json: global.json,
             quiet: global.quiet,
             colour: terminal && colour_is_wanted(),
-            width: if terminal { terminal_width() } else { DEFAULT_WIDTH },
+            width: if terminal {
+                terminal_width()
+            } else {
+                DEFAULT_WIDTH
+            },
         }
     }
 
@@ -89,7 +93,11 @@ impl Output {
     }
 
     fn styled(&self, style: Style, text: &str) -> String {
-        if self.colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
+        if self.colour {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
     }
 }
 

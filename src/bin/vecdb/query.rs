@@ -88,14 +88,21 @@ impl<'a> HitObject<'a> {
 }
 
 /// Runs the query and prints its hits.
-pub fn run(arguments: &Arguments, global: &Global, output: &mut Output) -> Result<Outcome, Failure> {
+pub fn run(
+    arguments: &Arguments,
+    global: &Global,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
     let question = question(&arguments.text)?;
     let start = Instant::now();
     let database = global.open_for_reading()?;
     let collection = database.existing_collection(global.collection_name())?;
     let opened = start.elapsed();
 
-    let mut query = collection.query(question).limit(arguments.limit).offset(arguments.offset);
+    let mut query = collection
+        .query(question)
+        .limit(arguments.limit)
+        .offset(arguments.offset);
     if let Some(filter) = &arguments.filter {
         query = query.filter(filter.as_str());
     }
@@ -155,23 +162,49 @@ fn nothing_found(arguments: &Arguments, documents: u64) -> String {
         reasons.push("--offset");
     }
     let documents = text::count(documents, "document");
-    if reasons.is_empty() { format!("no hit in {documents}") } else { format!("no hit in {documents} that {} lets through", reasons.join(" and ")) }
+    if reasons.is_empty() {
+        format!("no hit in {documents}")
+    } else {
+        format!(
+            "no hit in {documents} that {} lets through",
+            reasons.join(" and ")
+        )
+    }
 }
 
 /// One hit for people: a line with score and names, the passage, the fields.
 pub fn print_hit(rank: usize, hit: &Hit, full: bool, output: &mut Output) -> io::Result<()> {
-    let mut head = format!("{rank:>2}  {}  {}", output.accent(&format!("{:.3}", hit.score)), output.bold(&text::plain(&hit.id)));
+    let mut head = format!(
+        "{rank:>2}  {}  {}",
+        output.accent(&format!("{:.3}", hit.score)),
+        output.bold(&text::plain(&hit.id))
+    );
     if let Some(title) = hit.title.as_deref().filter(|title| *title != hit.id) {
         head.push_str("  ");
-        head.push_str(&text::cut(title, output.width().saturating_sub(text::columns(&hit.id) + 13).max(10)));
+        head.push_str(&text::cut(
+            title,
+            output
+                .width()
+                .saturating_sub(text::columns(&hit.id) + 13)
+                .max(10),
+        ));
     }
     output.line(head)?;
     let width = output.width().saturating_sub(INDENT.len()).max(20);
     let lines = text::wrap(&hit.passage, width);
-    let shown = if full { lines.len() } else { lines.len().min(SNIPPET_LINES) };
+    let shown = if full {
+        lines.len()
+    } else {
+        lines.len().min(SNIPPET_LINES)
+    };
     for (place, line) in lines.iter().take(shown).enumerate() {
         if place + 1 == shown && shown < lines.len() {
-            output.line(format_args!("{INDENT}{}", text::cut(&format!("{line} {}", lines[shown]), width - MORE.len() - 1) + " " + &output.dim(MORE)))?;
+            output.line(format_args!(
+                "{INDENT}{}",
+                text::cut(&format!("{line} {}", lines[shown]), width - MORE.len() - 1)
+                    + " "
+                    + &output.dim(MORE)
+            ))?;
         } else {
             output.line(format_args!("{INDENT}{line}"))?;
         }

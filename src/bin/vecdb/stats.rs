@@ -73,7 +73,10 @@ fn object(info: &CollectionInfo) -> StatsObject<'_> {
         collection: &info.name,
         metric: metric_name(info.metric),
         dimension: info.dimension,
-        encoder: info.encoder.as_ref().map(|(name, fingerprint)| EncoderObject { name, fingerprint }),
+        encoder: info
+            .encoder
+            .as_ref()
+            .map(|(name, fingerprint)| EncoderObject { name, fingerprint }),
         documents: info.documents,
         passages: info.passages,
         dead_passages: info.dead_passages,
@@ -89,24 +92,38 @@ fn print_info(info: &CollectionInfo, output: &mut Output) -> io::Result<()> {
     row("documents", text::grouped(info.documents))?;
     let mut passages = text::grouped(info.passages);
     if info.dead_passages > 0 {
-        passages.push_str(&format!(", and {} deleted that still take space", text::grouped(info.dead_passages)));
+        passages.push_str(&format!(
+            ", and {} deleted that still take space",
+            text::grouped(info.dead_passages)
+        ));
     }
     if info.unsealed_passages > 0 {
-        passages.push_str(&format!(", of them {} not yet in a segment", text::grouped(info.unsealed_passages)));
+        passages.push_str(&format!(
+            ", of them {} not yet in a segment",
+            text::grouped(info.unsealed_passages)
+        ));
     }
     row("passages", passages)?;
     row("segments", text::grouped(info.segments))?;
     row("on disk", text::bytes(info.bytes))?;
-    let dimension = info.dimension.map_or_else(|| "no vector yet".into(), |d| format!("{} components", text::grouped(d as u64)));
-    row("vectors", format!("{dimension}, {}", metric_name(info.metric)))?;
-    let encoder = info.encoder.as_ref().map_or_else(|| "none".into(), |(name, fingerprint)| format!("{} ({fingerprint})", text::plain(name)));
+    let dimension = info.dimension.map_or_else(
+        || "no vector yet".into(),
+        |d| format!("{} components", text::grouped(d as u64)),
+    );
+    row(
+        "vectors",
+        format!("{dimension}, {}", metric_name(info.metric)),
+    )?;
+    let encoder = info.encoder.as_ref().map_or_else(
+        || "none".into(),
+        |(name, fingerprint)| format!("{} ({fingerprint})", text::plain(name)),
+    );
     row("encoder", encoder)
 }
 
 fn metric_name(metric: Metric) -> &'static str {
     match metric {
         Metric::Cosine => "cosine",
-        Metric::Euclidean => "euclidean",
-        Metric::Dot => "dot",
+        _ => "other",
     }
 }

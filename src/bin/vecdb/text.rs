@@ -20,7 +20,11 @@ pub fn grouped(number: u64) -> String {
 
 /// `1` and "passage" → `1 passage`; `1204` → `1,204 passages`.
 pub fn count(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
+    format!(
+        "{} {noun}{}",
+        grouped(number),
+        if number == 1 { "" } else { "s" }
+    )
 }
 
 /// `1_500_000` → `1.5 MB`; powers of 1,000.
@@ -34,7 +38,11 @@ pub fn bytes(bytes: u64) -> String {
         size /= 1_000.0;
         unit = next;
     }
-    if unit == "B" || size >= 99.5 { format!("{size:.0} {unit}") } else { format!("{size:.1} {unit}") }
+    if unit == "B" || size >= 99.5 {
+        format!("{size:.0} {unit}")
+    } else {
+        format!("{size:.1} {unit}")
+    }
 }
 
 /// `12.34 s` → `12.3 s`; below a second in milliseconds, from two minutes on in minutes or hours.
@@ -47,21 +55,44 @@ pub fn duration(duration: Duration) -> String {
     } else if seconds < 120.0 {
         format!("{seconds:.1} s")
     } else if seconds < 7_200.0 {
-        format!("{} min {:02} s", duration.as_secs() / 60, duration.as_secs() % 60)
+        format!(
+            "{} min {:02} s",
+            duration.as_secs() / 60,
+            duration.as_secs() % 60
+        )
     } else {
-        format!("{} h {:02} min", duration.as_secs() / 3_600, duration.as_secs() / 60 % 60)
+        format!(
+            "{} h {:02} min",
+            duration.as_secs() / 3_600,
+            duration.as_secs() / 60 % 60
+        )
+    }
+}
+
+/// As [`duration`] without tenths, which would flicker in a line that is drawn again and again.
+pub fn whole_seconds(duration: Duration) -> String {
+    if duration.as_secs() < 120 {
+        format!("{:.0} s", duration.as_secs_f64())
+    } else {
+        self::duration(duration)
     }
 }
 
 /// How many a second, in a precision that changes slowly enough to read.
 pub fn per_second(number: u64, elapsed: Duration) -> String {
     let rate = number as f64 / elapsed.as_secs_f64().max(1e-9);
-    if rate < 10.0 { format!("{rate:.1}") } else { grouped(rate.round() as u64) }
+    if rate < 10.0 {
+        format!("{rate:.1}")
+    } else {
+        grouped(rate.round() as u64)
+    }
 }
 
 /// The text without what could steer a terminal: control characters become spaces.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// The text in lines of at most `width` columns, broken at white space, and inside a word only where it is wider than a line.
@@ -121,7 +152,10 @@ pub fn columns(text: &str) -> usize {
 
 /// `lang = en, year = 2020`; empty where there are no fields.
 pub fn fields(fields: &Fields) -> String {
-    let pairs: Vec<String> = fields.iter().map(|(name, value)| format!("{name} = {}", self::value(value))).collect();
+    let pairs: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("{name} = {}", self::value(value)))
+        .collect();
     plain(&pairs.join(", "))
 }
 
@@ -142,26 +176,40 @@ mod tests {
 
     #[test]
     fn thousands_are_grouped() {
-        let grouped: Vec<String> = [0, 7, 999, 1_000, 12_345, 1_234_567].into_iter().map(grouped).collect();
+        let grouped: Vec<String> = [0, 7, 999, 1_000, 12_345, 1_234_567]
+            .into_iter()
+            .map(grouped)
+            .collect();
         assert_eq!(grouped, ["0", "7", "999", "1,000", "12,345", "1,234,567"]);
     }
 
     #[test]
     fn one_is_singular() {
-        assert_eq!((count(1, "hit"), count(2, "hit"), count(0, "hit")), ("1 hit".into(), "2 hits".into(), "0 hits".into()));
+        assert_eq!(
+            (count(1, "hit"), count(2, "hit"), count(0, "hit")),
+            ("1 hit".into(), "2 hits".into(), "0 hits".into())
+        );
     }
 
     #[test]
     fn sizes_keep_two_digits_or_three() {
-        let sizes: Vec<String> = [12, 999, 1_000, 1_500_000, 123_400_000_000].into_iter().map(bytes).collect();
+        let sizes: Vec<String> = [12, 999, 1_000, 1_500_000, 123_400_000_000]
+            .into_iter()
+            .map(bytes)
+            .collect();
         assert_eq!(sizes, ["12 B", "999 B", "1.0 kB", "1.5 MB", "123 GB"]);
     }
 
     #[test]
     fn durations_choose_their_unit() {
-        let shown: Vec<String> =
-            [0.0042, 0.84, 12.34, 125.0, 7_322.0].into_iter().map(|s| duration(Duration::from_secs_f64(s))).collect();
-        assert_eq!(shown, ["4.2 ms", "840 ms", "12.3 s", "2 min 05 s", "2 h 02 min"]);
+        let shown: Vec<String> = [0.0042, 0.84, 12.34, 125.0, 7_322.0]
+            .into_iter()
+            .map(|s| duration(Duration::from_secs_f64(s)))
+            .collect();
+        assert_eq!(
+            shown,
+            ["4.2 ms", "840 ms", "12.3 s", "2 min 05 s", "2 h 02 min"]
+        );
     }
 
     #[test]
