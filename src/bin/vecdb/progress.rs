@@ -85,7 +85,10 @@ fn time_left(done: u64, total: u64, elapsed: Duration) -> String {
         return String::new();
     }
     let left = elapsed.as_secs_f64() * (total - done) as f64 / done as f64;
-    format!(", {} left", text::whole_seconds(Duration::from_secs_f64(left)))
+    format!(
+        ", {} left",
+        text::whole_seconds(Duration::from_secs_f64(left))
+    )
 }
 
 #[cfg(test)]
