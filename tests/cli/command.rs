@@ -87,6 +87,11 @@ impl From<Output> for Ran {
 /// The binary, without the caller's settings; the runtime library and the model are in place.
 pub fn binary() -> Command {
     encoder_is_there();
+    binary_alone()
+}
+
+/// The binary, without the caller's settings, for what needs no encoder.
+pub fn binary_alone() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vecdb"));
     for name in ["VECDB_DB", "NO_COLOR"] {
         command.env_remove(name);

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::command::{vecdb, vecdb_args, with_input};
+use crate::command::{Ran, binary_alone, with_input};
 
 const COMMANDS: [&str; 12] = [
     "setup",
@@ -19,10 +19,18 @@ const COMMANDS: [&str; 12] = [
     "completions",
 ];
 
+fn vecdb(arguments: &[&str]) -> Ran {
+    binary_alone()
+        .args(arguments)
+        .output()
+        .expect("the binary starts")
+        .into()
+}
+
 #[test]
 fn every_command_has_help_with_an_example() {
     for command in COMMANDS {
-        let ran = vecdb_args([command, "--help"]).exits(0);
+        let ran = vecdb(&[command, "--help"]).exits(0);
         assert!(ran.out.contains("Usage: vecdb"), "{}", ran.out);
         assert!(
             ran.out.contains(&format!("  vecdb {command}")),
@@ -35,7 +43,7 @@ fn every_command_has_help_with_an_example() {
 
 #[test]
 fn the_first_page_names_every_command_and_the_exit_codes() {
-    let ran = vecdb_args(["--help"]).exits(0);
+    let ran = vecdb(&["--help"]).exits(0);
     for command in COMMANDS {
         assert!(
             ran.out.contains(&format!("\n  {command} ")),
@@ -52,7 +60,7 @@ fn the_first_page_names_every_command_and_the_exit_codes() {
 #[test]
 fn the_version_is_the_package_s() {
     assert_eq!(
-        vecdb_args(["--version"]).exits(0).out,
+        vecdb(&["--version"]).exits(0).out,
         format!("vecdb {}\n", env!("CARGO_PKG_VERSION"))
     );
 }
@@ -70,9 +78,9 @@ fn what_cannot_be_typed_exits_2_with_nothing_on_stdout() {
         "eval",
         "list --collections --limit 3",
     ] {
-        let ran = vecdb(line, []).exits(2);
+        let ran = vecdb(&line.split_whitespace().collect::<Vec<_>>()).exits(2);
         assert_eq!(ran.out, "", "{line}");
-        assert!(ran.err.contains("Usage:"), "{line}: {}", ran.err);
+        assert!(ran.err.starts_with("error: ") || ran.err.contains("Usage:"), "{line}: {}", ran.err);
     }
 }
 
@@ -87,14 +95,14 @@ fn without_a_database_the_error_names_the_option_and_the_variable() {
         "check",
         "ingest x.txt",
     ] {
-        vecdb(line, []).fails_saying(&["--db", "VECDB_DB"]);
+        vecdb(&line.split_whitespace().collect::<Vec<_>>()).fails_saying(&["--db", "VECDB_DB"]);
     }
 }
 
 #[test]
 fn completions_know_every_command() {
     for shell in ["bash", "zsh", "fish"] {
-        let ran = vecdb_args(["completions", shell]).exits(0);
+        let ran = vecdb(&["completions", shell]).exits(0);
         for command in COMMANDS {
             assert!(
                 ran.out.contains(command),
@@ -102,12 +110,12 @@ fn completions_know_every_command() {
             );
         }
     }
-    vecdb_args(["completions", "no-such-shell"]).exits(2);
+    vecdb(&["completions", "no-such-shell"]).exits(2);
 }
 
 #[test]
 fn the_bash_completions_parse() {
-    let script = vecdb_args(["completions", "bash"]).exits(0).out;
+    let script = vecdb(&["completions", "bash"]).exits(0).out;
     if Command::new("bash").arg("--version").output().is_ok() {
         let ran = with_input(Command::new("bash").arg("-n"), script.as_bytes());
         assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));

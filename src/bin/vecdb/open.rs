@@ -38,11 +38,8 @@ impl Global {
 
     /// Opens the database for commands that change nothing. Never makes one, and does not wait for a writer.
     pub fn open_for_reading(&self) -> Result<Database, Failure> {
-        Ok(self
-            .options()
-            .must_exist()
-            .read_only()
-            .open(self.database_path()?)?)
+        let path = self.database_path()?;
+        Ok(self.options().must_exist().read_only().open(path)?)
     }
 
     /// The collection, for commands that change nothing.
@@ -54,6 +51,7 @@ impl Global {
 
     /// Opens a database that exists, to change it.
     pub fn open_for_writing(&self) -> Result<Database, Failure> {
-        Ok(self.options().must_exist().open(self.database_path()?)?)
+        let path = self.database_path()?;
+        Ok(self.options().must_exist().open(path)?)
     }
 }
