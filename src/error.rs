@@ -157,7 +157,7 @@ pub enum Error {
     },
 
     /// A filter does not parse. The message shows the place with a caret.
-    #[error("the filter does not parse: {what}\n  {filter}\n  {caret}^", caret = caret_indent(filter, *offset))]
+    #[error("the filter does not parse: {what}\n{}", filter_place(filter, *offset))]
     Filter {
         /// The filter as typed.
         filter: String,
@@ -235,7 +235,23 @@ fn one_of(known: &[String]) -> String {
     if known.is_empty() { "; the database has none yet".into() } else { format!("; there is: {}", known.join(", ")) }
 }
 
-fn caret_indent(filter: &str, offset: usize) -> String {
-    let before = filter.get(..offset).unwrap_or(filter);
-    before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect()
+/// The filter around the place, on one line, and a caret under it.
+fn filter_place(filter: &str, offset: usize) -> String {
+    /// Characters shown on each side; more would wrap on a terminal.
+    const AROUND: usize = 40;
+    let (before, after) = filter.split_at_checked(offset).unwrap_or((filter, ""));
+    let hidden = before.chars().count().saturating_sub(AROUND);
+    let one_line = |c: char| if c.is_control() { ' ' } else { c };
+    let mut shown: String = if hidden > 0 { "…" } else { "" }.into();
+    shown.extend(before.chars().skip(hidden).map(one_line));
+    // An ideographic space is as wide as an ideograph, so the caret stays under its character.
+    let indent: String = shown.chars().map(|c| if is_wide(c) { '\u{3000}' } else { ' ' }).collect();
+    shown.extend(after.chars().take(AROUND).map(one_line));
+    let more = if after.chars().nth(AROUND).is_some() { "…" } else { "" };
+    format!("  {shown}{more}\n  {indent}^")
+}
+
+/// Does a terminal give the character two columns? The large blocks of East Asian scripts and emoji.
+fn is_wide(c: char) -> bool {
+    matches!(u32::from(c), 0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xff00..=0xff60 | 0x1f300..=0x1faff | 0x20000..=0x3fffd)
 }

@@ -5,8 +5,12 @@
 //! | file | subject |
 //! |---|---|
 //! | `mod.rs` | the condition as a tree, and its builders |
-//! | `parse.rs` | the language people type |
+//! | `lex.rs` | text → tokens with their places |
+//! | `parse.rs` | tokens → filter: the language people type |
+//! | `display.rs` | filter → text that parses back to it |
 
+mod display;
+mod lex;
 mod parse;
 
 use crate::document::Value;
@@ -26,7 +30,7 @@ pub enum Comparison {
     GreaterOrEqual,
 }
 
-/// A condition on a document's fields. `FILTERS` in the README describes the language.
+/// A condition on a document's fields; [`Filter::parse`] describes the language for it.
 ///
 /// A comparison is false where the field is absent, null, or of another kind than the value (a number is never equal to a
 /// string). Integers and floats compare by value. For a list the comparison is true when it is true of any element.
@@ -80,7 +84,10 @@ impl Filter {
     }
 
     /// `field in (values…)`
-    pub fn any_of<V: Into<Value>>(field: impl Into<String>, values: impl IntoIterator<Item = V>) -> Self {
+    pub fn any_of<V: Into<Value>>(
+        field: impl Into<String>,
+        values: impl IntoIterator<Item = V>,
+    ) -> Self {
         Self::In(field.into(), values.into_iter().map(Into::into).collect())
     }
 
