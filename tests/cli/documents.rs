@@ -167,6 +167,46 @@ fn ids_to_delete_can_come_from_a_file_or_stdin() {
 }
 
 #[test]
+fn what_matches_a_filter_is_listed_as_the_index_finds_it_and_deleted() {
+    let place = Place::with_notes();
+    for filter in [
+        "topic = 'physics' and year < 1900",
+        "not exists year",
+        "level = 'advanced' and (year >= 1989 or topic in ('kitchen', 'music'))",
+        "year != 1970",
+        "title = 'x'",
+    ] {
+        let ids = |verb: &[&str]| {
+            let ran = place.run_args([verb, &["--json", "--filter", filter]].concat());
+            let mut ids: Vec<String> = ran
+                .objects()
+                .iter()
+                .map(|object| object["id"].to_string())
+                .collect();
+            ids.sort_unstable();
+            ids
+        };
+        assert_eq!(
+            ids(&["list"]),
+            ids(&["query", "anything", "-k", "99"]),
+            "{filter}"
+        );
+    }
+    place
+        .run_args(["delete", "--filter", "year >>"])
+        .fails_saying(&["^"]);
+    let ran = place.run_args(["delete", "--filter", "topic = 'music'"]);
+    ran.exits(0).says(&["deleted 6 documents"]);
+    place
+        .run_args(["list", "--filter", "topic = 'music'"])
+        .exits(1);
+    place
+        .run_args(["delete", "--filter", "topic = 'music'"])
+        .exits(1);
+    assert_eq!(place.run("stats --json").object()["documents"], 93);
+}
+
+#[test]
 fn stats_count() {
     let place = Place::with_notes();
     let stats = place.run("stats --json").exits(0).object();

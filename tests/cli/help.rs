@@ -80,7 +80,11 @@ fn what_cannot_be_typed_exits_2_with_nothing_on_stdout() {
     ] {
         let ran = vecdb(&line.split_whitespace().collect::<Vec<_>>()).exits(2);
         assert_eq!(ran.out, "", "{line}");
-        assert!(ran.err.starts_with("error: ") || ran.err.contains("Usage:"), "{line}: {}", ran.err);
+        assert!(
+            ran.err.starts_with("error: ") || ran.err.contains("Usage:"),
+            "{line}: {}",
+            ran.err
+        );
     }
 }
 

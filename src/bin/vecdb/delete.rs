@@ -1,4 +1,4 @@
-//! `vecdb delete`: documents by id.
+//! `vecdb delete`: documents by id or by their fields.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use vecdb::{Collection, Filter};
 
 use crate::args::Global;
 use crate::failure::{Failure, Outcome};
@@ -15,24 +16,27 @@ use crate::text;
 pub const AFTER_HELP: &str = "\
 Examples:
   vecdb delete b-tree skip-list --db notes.vecdb
-  vecdb delete --from-file gone.txt --dry-run
-  vecdb query 'out of date' --filter 'year < 2000' --json | jq -r .id | vecdb delete --from-file -
+  vecdb delete --filter 'year < 2000' --dry-run
+  vecdb query 'out of date' --json | jq -r .id | vecdb delete --from-file -
 
 With --json, one object:
   {\"deleted\": 2, \"unknown\": [\"…\"], \"dry_run\": false}
   unknown: ids that no document has; with --dry-run, deleted counts what would be.
 
-Exit codes: 0 all deleted, 1 an id is unknown (the others are deleted), 2 error (nothing is deleted).";
+Exit codes: 0 all deleted, 1 an id is unknown (the others are deleted) or nothing matches, 2 error (nothing is deleted).";
 
 /// Which documents.
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// The documents' ids
-    #[arg(required_unless_present = "from_file", value_name = "ID")]
+    #[arg(required_unless_present_any = ["from_file", "filter"], value_name = "ID")]
     pub ids: Vec<String>,
     /// A file with one id a line; - is stdin
     #[arg(long, value_name = "FILE")]
     pub from_file: Option<PathBuf>,
+    /// All documents whose fields match, such as "lang = 'en' and year >= 2020"
+    #[arg(long, short = 'f', value_name = "FILTER", conflicts_with_all = ["ids", "from_file"])]
+    pub filter: Option<String>,
     /// Say what would be deleted, and delete nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -41,7 +45,7 @@ pub struct Arguments {
 #[derive(Serialize)]
 struct DeletedObject<'a> {
     deleted: u64,
-    unknown: Vec<&'a str>,
+    unknown: &'a [String],
     dry_run: bool,
 }
 
@@ -51,34 +55,14 @@ pub fn run(
     global: &Global,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let listed = arguments
-        .from_file
-        .as_deref()
-        .map(read_list)
-        .transpose()?
-        .unwrap_or_default();
-    let ids: BTreeSet<&str> = arguments
-        .ids
-        .iter()
-        .map(String::as_str)
-        .chain(listed.lines())
-        .filter(|id| !id.is_empty())
-        .collect();
-
+    let wanted = wanted(arguments)?;
     let database = if arguments.dry_run {
         global.open_for_reading()?
     } else {
         global.open_for_writing()?
     };
     let collection = database.existing_collection(global.collection_name())?;
-    let (mut known, mut unknown) = (Vec::new(), Vec::new());
-    for id in ids {
-        if collection.get(id)?.is_some() {
-            known.push(id)
-        } else {
-            unknown.push(id)
-        }
-    }
+    let (known, unknown) = wanted.find(&collection)?;
     let deleted = if arguments.dry_run {
         known.len() as u64
     } else {
@@ -93,30 +77,70 @@ pub fn run(
     for id in &unknown {
         output.note(format_args!("no document {id:?} in collection {name:?}"));
     }
-    let outcome = if unknown.is_empty() {
-        Outcome::Done
-    } else {
-        Outcome::Nothing
-    };
     if output.json {
         output.object(&DeletedObject {
             deleted,
-            unknown,
+            unknown: &unknown,
             dry_run: arguments.dry_run,
         })?;
     } else if arguments.dry_run {
         for id in known {
-            output.line(text::plain(id))?;
+            output.line(text::plain(&id))?;
         }
         output.flush()?;
-        output.note(format_args!(
-            "would delete {}",
-            text::count(deleted, "document")
-        ));
-    } else {
-        output.note(format_args!("deleted {}", text::count(deleted, "document")));
     }
-    Ok(outcome)
+    let verb = if arguments.dry_run {
+        "would delete"
+    } else {
+        "deleted"
+    };
+    output.note(format_args!("{verb} {}", text::count(deleted, "document")));
+    Ok(Outcome::found(unknown.is_empty() && deleted > 0))
+}
+
+/// What is to go.
+enum Wanted {
+    Ids(BTreeSet<String>),
+    Matching(Filter),
+}
+
+/// What was typed, checked before the database is touched.
+fn wanted(arguments: &Arguments) -> Result<Wanted, Failure> {
+    if let Some(filter) = &arguments.filter {
+        return Ok(Wanted::Matching(Filter::parse(filter)?));
+    }
+    let listed = arguments.from_file.as_deref().map(read_list).transpose()?;
+    let listed = listed.unwrap_or_default();
+    let listed = listed.lines().filter(|line| !line.is_empty());
+    let typed = arguments.ids.iter().map(String::as_str);
+    Ok(Wanted::Ids(typed.chain(listed).map(str::to_owned).collect()))
+}
+
+impl Wanted {
+    /// The ids that are there, and those that are not.
+    fn find(self, collection: &Collection) -> Result<(Vec<String>, Vec<String>), Failure> {
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        match self {
+            Self::Ids(ids) => {
+                for id in ids {
+                    if collection.get(&id)?.is_some() {
+                        known.push(id);
+                    } else {
+                        unknown.push(id);
+                    }
+                }
+            }
+            Self::Matching(filter) => {
+                for document in collection.documents() {
+                    let document = document?;
+                    if filter.matches(&document.fields) {
+                        known.push(document.id);
+                    }
+                }
+            }
+        }
+        Ok((known, unknown))
+    }
 }
 
 fn read_list(path: &Path) -> Result<String, Failure> {

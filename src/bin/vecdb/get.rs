@@ -79,11 +79,7 @@ pub fn run(
 
 fn print_document(document: &Document, output: &mut Output) -> io::Result<()> {
     let mut head = output.bold(&text::plain(&document.id));
-    if let Some(title) = document
-        .title
-        .as_deref()
-        .filter(|title| *title != document.id)
-    {
+    if let Some(title) = text::other_title(&document.id, document.title.as_deref()) {
         head.push_str("  ");
         head.push_str(&text::plain(title));
     }

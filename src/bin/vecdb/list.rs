@@ -1,7 +1,10 @@
 //! `vecdb list`: a collection's documents, or the collections.
 
+use std::io;
+
 use clap::Args;
 use serde::Serialize;
+use vecdb::{Document, Filter};
 
 use crate::args::Global;
 use crate::failure::{Failure, Outcome};
@@ -12,6 +15,7 @@ pub const AFTER_HELP: &str = "\
 Examples:
   vecdb list --db notes.vecdb
   vecdb list --limit 20 --offset 40
+  vecdb list --filter "topic = 'physics' and year < 1900"
   vecdb list --collections
   vecdb list --json | jq -r .id
 
@@ -26,8 +30,11 @@ Exit codes: 0 something listed, 1 nothing to list, 2 error.";
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// The collections instead of one collection's documents
-    #[arg(long, conflicts_with_all = ["limit", "offset"])]
+    #[arg(long, conflicts_with_all = ["filter", "limit", "offset"])]
     pub collections: bool,
+    /// Only documents whose fields match
+    #[arg(long, short = 'f', value_name = "FILTER")]
+    pub filter: Option<String>,
     /// At most this many documents
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
@@ -93,38 +100,22 @@ fn list_documents(
     global: &Global,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
+    let filter = arguments.filter.as_deref().map(Filter::parse).transpose()?;
     let collection = global.collection_for_reading()?;
+    let chosen = collection.documents().filter(|document| match document {
+        Ok(document) => filter
+            .as_ref()
+            .is_none_or(|filter| filter.matches(&document.fields)),
+        // An error is passed on, not left out.
+        Err(_) => true,
+    });
     let mut listed = false;
-    for document in collection
-        .documents()
+    for document in chosen
         .skip(arguments.offset)
         .take(arguments.limit.unwrap_or(usize::MAX))
     {
-        let document = document?;
+        print_document(&document?, output)?;
         listed = true;
-        if output.json {
-            output.object(&DocumentObject {
-                id: &document.id,
-                title: document.title.as_deref(),
-                bytes: document.text.len(),
-            })?;
-            continue;
-        }
-        let size = text::bytes(document.text.len() as u64);
-        let mut line = format!("{:>8}  {}", size, output.bold(&text::plain(&document.id)));
-        if let Some(title) = document
-            .title
-            .as_deref()
-            .filter(|title| *title != document.id)
-        {
-            let room = output
-                .width()
-                .saturating_sub(text::columns(&document.id) + 12)
-                .max(10);
-            line.push_str("  ");
-            line.push_str(&text::cut(title, room));
-        }
-        output.line(line)?;
     }
     if !listed {
         output.note(format_args!(
@@ -134,4 +125,23 @@ fn list_documents(
         ));
     }
     Ok(Outcome::found(listed))
+}
+
+fn print_document(document: &Document, output: &mut Output) -> io::Result<()> {
+    let bytes = document.text.len();
+    if output.json {
+        return output.object(&DocumentObject {
+            id: &document.id,
+            title: document.title.as_deref(),
+            bytes,
+        });
+    }
+    let id = text::plain(&document.id);
+    let mut line = format!("{:>8}  {}", text::bytes(bytes as u64), output.bold(&id));
+    if let Some(title) = text::other_title(&document.id, document.title.as_deref()) {
+        let taken = text::columns(&id) + 12;
+        line.push_str("  ");
+        line.push_str(&text::cut(title, output.width().saturating_sub(taken).max(10)));
+    }
+    output.line(line)
 }

@@ -179,7 +179,7 @@ pub fn print_hit(rank: usize, hit: &Hit, full: bool, output: &mut Output) -> io:
         output.accent(&format!("{:.3}", hit.score)),
         output.bold(&text::plain(&hit.id))
     );
-    if let Some(title) = hit.title.as_deref().filter(|title| *title != hit.id) {
+    if let Some(title) = text::other_title(&hit.id, hit.title.as_deref()) {
         head.push_str("  ");
         head.push_str(&text::cut(
             title,

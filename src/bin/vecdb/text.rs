@@ -150,6 +150,11 @@ pub fn columns(text: &str) -> usize {
     text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }
 
+/// The title, unless it says no more than the id.
+pub fn other_title<'a>(id: &str, title: Option<&'a str>) -> Option<&'a str> {
+    title.filter(|title| *title != id)
+}
+
 /// `lang = en, year = 2020`; empty where there are no fields.
 pub fn fields(fields: &Fields) -> String {
     let pairs: Vec<String> = fields
