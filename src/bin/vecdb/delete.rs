@@ -113,7 +113,9 @@ fn wanted(arguments: &Arguments) -> Result<Wanted, Failure> {
     let listed = listed.unwrap_or_default();
     let listed = listed.lines().filter(|line| !line.is_empty());
     let typed = arguments.ids.iter().map(String::as_str);
-    Ok(Wanted::Ids(typed.chain(listed).map(str::to_owned).collect()))
+    Ok(Wanted::Ids(
+        typed.chain(listed).map(str::to_owned).collect(),
+    ))
 }
 
 impl Wanted {

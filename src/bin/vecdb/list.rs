@@ -15,7 +15,7 @@ pub const AFTER_HELP: &str = "\
 Examples:
   vecdb list --db notes.vecdb
   vecdb list --limit 20 --offset 40
-  vecdb list --filter "topic = 'physics' and year < 1900"
+  vecdb list --filter \"topic = 'physics' and year < 1900\"
   vecdb list --collections
   vecdb list --json | jq -r .id
 
@@ -141,7 +141,10 @@ fn print_document(document: &Document, output: &mut Output) -> io::Result<()> {
     if let Some(title) = text::other_title(&document.id, document.title.as_deref()) {
         let taken = text::columns(&id) + 12;
         line.push_str("  ");
-        line.push_str(&text::cut(title, output.width().saturating_sub(taken).max(10)));
+        line.push_str(&text::cut(
+            title,
+            output.width().saturating_sub(taken).max(10),
+        ));
     }
     output.line(line)
 }
