@@ -42,7 +42,11 @@
 //! `queries.jsonl`) only `corpus.jsonl` is read. Hidden files are passed over.
 
 mod documents;
+mod fields;
 mod plan;
+mod read;
+mod spool;
+mod walk;
 
 use std::io::Read;
 use std::ops::ControlFlow;
