@@ -1,10 +1,12 @@
 //! What the user adds: a document with its fields.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::vector::Vector;
 
 /// The longest document id, in bytes.
 pub const MAX_ID_BYTES: usize = 1_024;
@@ -75,7 +77,13 @@ pub struct Document {
 impl Document {
     /// A document with an id and a text and nothing else.
     pub fn new(id: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { id: id.into(), text: text.into(), title: None, fields: Fields::new(), source: None }
+        Self {
+            id: id.into(),
+            text: text.into(),
+            title: None,
+            fields: Fields::new(),
+            source: None,
+        }
     }
 
     /// Sets the title.
@@ -99,30 +107,45 @@ impl Document {
         self
     }
 
-    /// Checks everything that can be wrong without an encoder: id, text, field names and floats.
+    /// Checks all that can be wrong without an encoder: id, text, field names and floats.
     ///
     /// # Errors
     /// [`Error::Document`] naming the document and what is wrong with it.
     pub fn validate(&self) -> Result<()> {
-        let wrong = |what: String| Err(Error::Document { id: self.id.clone(), what });
+        if self.text.trim().is_empty() {
+            return Err(self.wrong("its text is empty"));
+        }
+        self.validate_without_text()
+    }
+
+    /// The same for a document that comes with its vector: its text may be empty.
+    pub(crate) fn validate_without_text(&self) -> Result<()> {
         if self.id.is_empty() {
-            return wrong("its id is empty".into());
+            return Err(self.wrong("its id is empty"));
         }
         if self.id.len() > MAX_ID_BYTES {
-            return wrong(format!("its id has {} bytes; at most {MAX_ID_BYTES} are stored", self.id.len()));
-        }
-        if self.text.trim().is_empty() {
-            return wrong("its text is empty".into());
+            return Err(self.wrong(format!(
+                "its id has {} bytes; at most {MAX_ID_BYTES} are stored",
+                self.id.len()
+            )));
         }
         for (name, value) in &self.fields {
             if name.is_empty() || name.len() > MAX_FIELD_NAME_BYTES || name.contains('\0') {
-                return wrong(format!("the field name {name:?} is empty, longer than {MAX_FIELD_NAME_BYTES} bytes, or holds a NUL"));
+                let rule = format!("a field name has 1 to {MAX_FIELD_NAME_BYTES} bytes and no NUL");
+                return Err(self.wrong(format!("{rule}, which {name:?} breaks")));
             }
             if matches!(value, Value::Float(x) if !x.is_finite()) {
-                return wrong(format!("field {name:?} is not a finite number"));
+                return Err(self.wrong(format!("field {name:?} is not a finite number")));
             }
         }
         Ok(())
+    }
+
+    fn wrong(&self, what: impl Into<String>) -> Error {
+        Error::Document {
+            id: self.id.clone(),
+            what: what.into(),
+        }
     }
 }
 
@@ -135,4 +158,45 @@ pub(crate) struct Attributes {
     pub source: Option<String>,
     #[serde(default, skip_serializing_if = "Fields::is_empty")]
     pub fields: Fields,
+}
+
+/// A document with the vectors of its passages: what the write-ahead rows keep and a segment is built from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct EmbeddedDocument {
+    pub id: String,
+    pub text: String,
+    #[serde(with = "as_json")]
+    pub attributes: Attributes,
+    /// xxh3-128 over everything the user gave and the encoder's fingerprint: equal hashes mean nothing to do.
+    pub content_hash: u128,
+    /// At least one, by start; together they cover the text.
+    pub passages: Vec<EmbeddedPassage>,
+}
+
+/// A passage with its vector.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct EmbeddedPassage {
+    /// Bytes of the document's text, on char boundaries.
+    pub range: Range<usize>,
+    /// Unit length under cosine.
+    pub vector: Vector,
+}
+
+/// `Value` is untagged, which only a self-describing format can read back.
+mod as_json {
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::{self, Serializer};
+
+    use super::Attributes;
+
+    pub(super) fn serialize<S: Serializer>(
+        attributes: &Attributes,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&serde_json::to_string(attributes).map_err(ser::Error::custom)?)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Attributes, D::Error> {
+        serde_json::from_str(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
 }

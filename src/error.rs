@@ -79,6 +79,13 @@ pub enum Error {
         current: u32,
     },
 
+    /// A migration cannot be planned or failed; the generation it read is untouched.
+    #[error("the migration failed: {what}")]
+    Migration {
+        /// What failed.
+        what: String,
+    },
+
     /// Another process writes to the database.
     #[error("{} is open for writing in another process ({holder}); wait for it or end it", path.display())]
     Locked {
@@ -114,7 +121,9 @@ pub enum Error {
     },
 
     /// The collection's vectors were made by another encoder.
-    #[error("collection {collection:?} was made by encoder {stored}, and the encoder at hand is {given}; name the model folder it was made with, or ingest into a new collection")]
+    #[error(
+        "collection {collection:?} was made by encoder {stored}, and the encoder at hand is {given}; name the model folder it was made with, or ingest into a new collection"
+    )]
     EncoderMismatch {
         /// The collection.
         collection: String,
@@ -184,7 +193,9 @@ pub enum Error {
     },
 
     /// The ONNX Runtime library is missing, too old, or does not load.
-    #[error("ONNX Runtime cannot be used: {what}; run `vecdb setup`, or set ORT_DYLIB_PATH to libonnxruntime (1.22 or newer)")]
+    #[error(
+        "ONNX Runtime cannot be used: {what}; run `vecdb setup`, or set ORT_DYLIB_PATH to libonnxruntime (1.22 or newer)"
+    )]
     Runtime {
         /// What failed, and where it was looked for.
         what: String,
@@ -222,17 +233,36 @@ impl Error {
     /// For `map_err` on a file operation: `.map_err(Error::io("open", path))`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+
+    pub(crate) fn catalog(folder: &Path, what: impl Into<String>) -> Self {
+        Self::Catalog {
+            path: folder.to_path_buf(),
+            what: what.into(),
+        }
     }
 
     /// For a place in a file that is not as it was written.
     pub(crate) fn damaged(path: &Path, offset: u64, what: impl Into<String>) -> Self {
-        Self::Damaged { path: path.to_path_buf(), offset, what: what.into() }
+        Self::Damaged {
+            path: path.to_path_buf(),
+            offset,
+            what: what.into(),
+        }
     }
 }
 
 fn one_of(known: &[String]) -> String {
-    if known.is_empty() { "; the database has none yet".into() } else { format!("; there is: {}", known.join(", ")) }
+    if known.is_empty() {
+        "; the database has none yet".into()
+    } else {
+        format!("; there is: {}", known.join(", "))
+    }
 }
 
 /// The filter around the place, on one line, and a caret under it.
@@ -245,9 +275,16 @@ fn filter_place(filter: &str, offset: usize) -> String {
     let mut shown: String = if hidden > 0 { "…" } else { "" }.into();
     shown.extend(before.chars().skip(hidden).map(one_line));
     // An ideographic space is as wide as an ideograph, so the caret stays under its character.
-    let indent: String = shown.chars().map(|c| if is_wide(c) { '\u{3000}' } else { ' ' }).collect();
+    let indent: String = shown
+        .chars()
+        .map(|c| if is_wide(c) { '\u{3000}' } else { ' ' })
+        .collect();
     shown.extend(after.chars().take(AROUND).map(one_line));
-    let more = if after.chars().nth(AROUND).is_some() { "…" } else { "" };
+    let more = if after.chars().nth(AROUND).is_some() {
+        "…"
+    } else {
+        ""
+    };
     format!("  {shown}{more}\n  {indent}^")
 }
 

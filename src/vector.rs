@@ -15,7 +15,8 @@ pub const MAX_DIMENSION: usize = 65_536;
 /// assert!(vecdb::Vector::new(vec![f32::NAN]).is_err());
 /// # Ok::<(), vecdb::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "Vec<f32>")]
 pub struct Vector(Box<[f32]>);
 
 impl Vector {
@@ -26,14 +27,20 @@ impl Vector {
     pub fn new(values: impl Into<Box<[f32]>>) -> Result<Self> {
         let values = values.into();
         if values.is_empty() {
-            return Err(Error::Vector { what: "it has no components".into() });
+            return Err(Error::Vector {
+                what: "it has no components".into(),
+            });
         }
         if values.len() > MAX_DIMENSION {
             let n = values.len();
-            return Err(Error::Vector { what: format!("it has {n} components; at most {MAX_DIMENSION} are stored") });
+            return Err(Error::Vector {
+                what: format!("it has {n} components; at most {MAX_DIMENSION} are stored"),
+            });
         }
         if let Some(at) = values.iter().position(|x| !x.is_finite()) {
-            return Err(Error::Vector { what: format!("component {at} is {}", values[at]) });
+            return Err(Error::Vector {
+                what: format!("component {at} is {}", values[at]),
+            });
         }
         Ok(Self(values))
     }
@@ -44,9 +51,16 @@ impl Vector {
     /// [`Error::Vector`] if every component is zero: such a vector has no direction.
     pub fn to_unit(mut self) -> Result<Self> {
         // f64: the squares of large f32 components overflow f32.
-        let norm = self.0.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+        let norm = self
+            .0
+            .iter()
+            .map(|&x| f64::from(x) * f64::from(x))
+            .sum::<f64>()
+            .sqrt();
         if norm == 0.0 {
-            return Err(Error::Vector { what: "every component is zero, so it has no direction".into() });
+            return Err(Error::Vector {
+                what: "every component is zero, so it has no direction".into(),
+            });
         }
         for x in &mut self.0 {
             *x = (f64::from(*x) / norm) as f32;

@@ -1,254 +1,326 @@
-//! The database: joins the stages into one thing to open, add to and ask.
+//! The database: joins the stages into one thing to open, to add to and to ask.
 //!
-//! INTERFACE DRAFT: bodies follow.
+//!   Document → embed.rs → write.rs ┬→ write-ahead row ┐
+//!                                  └→ segment         ┴→ Snapshot → query.rs → Hit
+//!
+//! A reader works on a snapshot that no writer changes; a writer publishes a new one after its change is durable.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `mod.rs` | `Database` and how it is opened |
+//! | `inner.rs` | what all handles share |
+//! | `part.rs` | a collection's state at one moment |
+//! | `collection.rs` | `Collection`: the verbs |
+//! | `embed.rs` | documents → vectors, by the encoder |
+//! | `write.rs` | add, delete, seal |
+//! | `ingest.rs` | a stream of documents in bounded memory |
+//! | `query.rs` | `Query` and `Hit` |
+//! | `check.rs` | is everything on disk as it was written? |
 
-use std::ops::{ControlFlow, Range};
+mod check;
+mod collection;
+mod embed;
+mod ingest;
+mod inner;
+mod part;
+mod query;
+mod write;
+
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::document::{Document, Fields};
-use crate::error::Result;
-use crate::filter::Filter;
-use crate::vector::{Metric, Vector};
+pub use check::Report;
+pub use collection::{Added, Collection, CollectionInfo, CollectionOptions, Documents};
+pub use ingest::{BatchOptions, Progress, Stage};
+pub use query::{Hit, IntoFilter, Query};
 
-/// How a database is opened.
+use crate::error::{Error, Result};
+use crate::store::{self, CollectionRecord, EncoderRecord};
+use inner::Inner;
+
+/// How a database is opened; [`Database::options`] starts one.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("notes.vecdb");
+/// let missing = vecdb::Database::options().must_exist().open(&path);
+/// assert!(matches!(missing, Err(vecdb::Error::NotFound { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct DatabaseOptions {
-    pub(crate) model: Option<PathBuf>,
-    pub(crate) runtime: Option<PathBuf>,
-    pub(crate) must_exist: bool,
-    pub(crate) read_only: bool,
+    model: Option<PathBuf>,
+    runtime: Option<PathBuf>,
+    must_exist: bool,
+    access: Access,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Access {
+    #[default]
+    Write,
+    ReadOnly,
+    Reading,
 }
 
 impl DatabaseOptions {
     /// The encoder's model folder, instead of `VECDB_MODEL_DIR` and the data folder.
-    pub fn model(self, folder: impl Into<PathBuf>) -> Self { let _ = folder.into(); todo!() }
+    #[must_use]
+    pub fn model(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.model = Some(folder.into());
+        self
+    }
+
     /// The ONNX Runtime library, instead of the places that are searched.
-    pub fn runtime(self, library: impl Into<PathBuf>) -> Self { let _ = library.into(); todo!() }
-    /// `Error::NotFound` instead of a new database where there is none.
-    pub fn must_exist(self) -> Self { todo!() }
-    /// Takes no lock and changes nothing: a snapshot of what is sealed.
-    pub fn read_only(self) -> Self { todo!() }
+    #[must_use]
+    pub fn runtime(mut self, library: impl Into<PathBuf>) -> Self {
+        self.runtime = Some(library.into());
+        self
+    }
+
+    /// [`Error::NotFound`] instead of a new database where there is none.
+    #[must_use]
+    pub fn must_exist(mut self) -> Self {
+        self.must_exist = true;
+        self
+    }
+
+    /// Takes no lock and changes nothing: a snapshot of what is sealed. What another process acknowledged after its last
+    /// seal is not in it.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.access = Access::ReadOnly;
+        self
+    }
+
+    /// For asking only: read-only while a writer is alive or after it closed in good order. After a crash the write-ahead
+    /// rows are recovered first, so that everything acknowledged is seen.
+    #[must_use]
+    pub fn for_reading(mut self) -> Self {
+        self.access = Access::Reading;
+        self
+    }
+
     /// Opens the folder.
-    pub fn open(self, path: impl AsRef<Path>) -> Result<Database> { let _ = path.as_ref(); todo!() }
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Locked`] (naming the process that writes), [`Error::NotADatabase`],
+    /// [`Error::NewerFormat`], [`Error::NeedsMigration`], [`Error::Damaged`], [`Error::Catalog`], [`Error::Io`].
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Database> {
+        let path = path.as_ref();
+        let layout = store::check_stamp(path)?;
+        let layout = match (layout, self.access) {
+            (Some(layout), _) => layout,
+            (None, Access::Write) if !self.must_exist => {
+                return Ok(Database(Inner::open(path, &self)?));
+            }
+            (None, _) => {
+                return Err(Error::NotFound {
+                    path: path.to_path_buf(),
+                });
+            }
+        };
+        let inner = match self.access {
+            Access::Write => Inner::open(path, &self)?,
+            Access::ReadOnly => Inner::open_read_only(path, &layout, &self)?,
+            Access::Reading if store::was_closed(&layout) => {
+                Inner::open_read_only(path, &layout, &self)?
+            }
+            Access::Reading => match Inner::open(path, &self) {
+                Err(error) if cannot_write(&error) => Inner::open_read_only(path, &layout, &self)?,
+                opened => opened?,
+            },
+        };
+        Ok(Database(inner))
+    }
 }
 
-/// A folder of collections. Cloning is cheap; all methods may be called from many threads.
+/// Does the error say that somebody else may write here, but not we, not now?
+fn cannot_write(error: &Error) -> bool {
+    match error {
+        Error::Locked { .. } => true,
+        Error::Io { source, .. } => matches!(
+            source.kind(),
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+        ),
+        _ => false,
+    }
+}
+
+/// A folder of collections.
+///
+/// Cloning is cheap, and all methods may be called from many threads. One process may write at a time; the lock goes
+/// when the last clone (and the last [`Collection`]) is dropped, or when the process ends, however it ends.
+///
+/// ```
+/// use vecdb::{CollectionOptions, Database, Document, Vector};
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("points.vecdb");
+/// let db = Database::open(&path)?;
+/// let points = db.create_collection("points", CollectionOptions::vectors(2))?;
+/// points.add_vectors([
+///     (Document::new("east", "to the right"), Vector::new(vec![1.0, 0.0])?),
+///     (Document::new("north", "straight up"), Vector::new(vec![0.0, 1.0])?),
+/// ])?;
+/// let hits = points.query_vector(Vector::new(vec![0.1, 0.9])?).limit(1).run()?;
+/// assert_eq!(hits[0].id, "north");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
-pub struct Database {}
+pub struct Database(Arc<Inner>);
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database")
+            .field("path", &self.0.path)
+            .field("read_only", &self.0.read_only)
+            .finish()
+    }
+}
 
 impl Database {
     /// Opens for reading and writing; made if absent.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> { let _ = path.as_ref(); todo!() }
-    /// `DatabaseOptions::default()`.
-    pub fn options() -> DatabaseOptions { todo!() }
-    /// Opened read-only?
-    pub fn is_read_only(&self) -> bool { todo!() }
-    /// The collection, made with the default encoder and cosine if absent.
-    pub fn collection(&self, name: &str) -> Result<Collection> { let _ = name; todo!() }
-    /// The collection, `Error::NoCollection` if absent.
-    pub fn existing_collection(&self, name: &str) -> Result<Collection> { let _ = name; todo!() }
-    /// A new collection; an existing one if its settings are the same.
-    pub fn create_collection(&self, name: &str, options: CollectionOptions) -> Result<Collection> { let _ = (name, options); todo!() }
-    /// All collections, by name.
-    pub fn collections(&self) -> Vec<CollectionInfo> { todo!() }
-    /// Seals everything acknowledged, so that other processes see it.
-    pub fn flush(&self) -> Result<()> { todo!() }
-    /// `flush`, and releases the lock when the last clone goes. Dropping does the same, but cannot report.
-    pub fn close(self) -> Result<()> { todo!() }
-    /// Verifies every checksum and every reference; lists what is wrong.
-    pub fn check(path: impl AsRef<Path>) -> Result<Report> { let _ = path.as_ref(); todo!() }
+    ///
+    /// # Errors
+    /// As [`DatabaseOptions::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        DatabaseOptions::default().open(path)
+    }
+
+    /// Options to open with.
+    pub fn options() -> DatabaseOptions {
+        DatabaseOptions::default()
+    }
+
+    /// Was it opened without the right to write?
+    pub fn is_read_only(&self) -> bool {
+        self.0.read_only
+    }
+
+    /// The collection of this name; made, with cosine and the default encoder, if absent.
+    ///
+    /// # Errors
+    /// [`Error::Collection`] for a name that cannot be used; [`Error::NoCollection`] if it is absent and the database is
+    /// read-only; or the commit failed.
+    pub fn collection(&self, name: &str) -> Result<Collection> {
+        match self.existing_collection(name) {
+            Err(Error::NoCollection { .. }) if !self.0.read_only => {
+                self.create_collection(name, CollectionOptions::default())
+            }
+            found => found,
+        }
+    }
+
+    /// The collection of this name.
+    ///
+    /// # Errors
+    /// [`Error::NoCollection`] with the names that there are.
+    pub fn existing_collection(&self, name: &str) -> Result<Collection> {
+        let state = self.0.state(name).ok_or_else(|| Error::NoCollection {
+            name: name.to_owned(),
+            known: self.0.states().iter().map(|s| s.name.clone()).collect(),
+        })?;
+        Ok(Collection::new(&self.0, state))
+    }
+
+    /// A new collection with these settings; an existing one if its settings are the same.
+    ///
+    /// # Errors
+    /// [`Error::Collection`] if it exists with other settings or the name cannot be used; [`Error::ReadOnly`]; or the
+    /// commit failed.
+    pub fn create_collection(&self, name: &str, options: CollectionOptions) -> Result<Collection> {
+        let state = self.0.create(name, options.metric, options.dimension)?;
+        let record = state.snapshot().record.clone();
+        if record.metric != options.metric
+            || options
+                .dimension
+                .is_some_and(|d| record.dimension != Some(d))
+        {
+            let dimension = record
+                .dimension
+                .map_or_else(|| "no vectors yet".into(), |d| format!("vectors of {d}"));
+            let what = format!(
+                "it exists with other settings ({:?}, {dimension})",
+                record.metric
+            );
+            return Err(Error::Collection {
+                name: name.to_owned(),
+                what,
+            });
+        }
+        Ok(Collection::new(&self.0, state))
+    }
+
+    /// What there is, by name.
+    pub fn collections(&self) -> Vec<CollectionInfo> {
+        self.0
+            .states()
+            .iter()
+            .map(|state| CollectionInfo::of(&state.snapshot()))
+            .collect()
+    }
+
+    /// Seals everything acknowledged into segments, so that other processes see it. Without it that happens at 10,000
+    /// rows and on close.
+    ///
+    /// # Errors
+    /// The commit failed; what was acknowledged is still in the write-ahead rows.
+    pub fn flush(&self) -> Result<()> {
+        self.0.flush()
+    }
+
+    /// Seals everything acknowledged and lets go of this handle. Dropping does the same, but cannot report.
+    ///
+    /// # Errors
+    /// As [`Database::flush`].
+    pub fn close(self) -> Result<()> {
+        self.0.flush()
+    }
+
+    /// Reads every file of the database and lists what is not as it was written. Takes the lock if it is free, to
+    /// compare the catalog too.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotADatabase`], [`Error::NewerFormat`], [`Error::NeedsMigration`]: there is nothing
+    /// that could be checked. Damage is not an error here but a [`Report::problems`] line.
+    pub fn check(path: impl AsRef<Path>) -> Result<Report> {
+        check::check(path.as_ref())
+    }
 }
 
-/// What `Database::check` found.
-#[derive(Debug, Default)]
-#[non_exhaustive]
-pub struct Report {
-    /// Files read, with their sizes in bytes.
-    pub files: u64,
-    /// Bytes read.
-    pub bytes: u64,
-    /// What is wrong, one sentence each; empty is good.
-    pub problems: Vec<String>,
-    /// What is worth knowing but harmless (left-over files, unsealed rows).
-    pub remarks: Vec<String>,
-}
-
-/// Settings of a new collection.
-#[derive(Clone, Debug, Default)]
-pub struct CollectionOptions {
-    pub(crate) metric: Metric,
-    pub(crate) dimension: Option<usize>,
-}
-
-impl CollectionOptions {
-    /// A collection of user-supplied vectors of this many components; no encoder.
-    pub fn vectors(dimension: usize) -> Self { let _ = dimension; todo!() }
-}
-
-/// What a collection is and holds.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct CollectionInfo {
-    /// Its name.
-    pub name: String,
-    /// Its metric.
-    pub metric: Metric,
-    /// Components of its vectors; `None` until the first text is added.
-    pub dimension: Option<usize>,
-    /// The encoder that made it: name and fingerprint. `None` for user-supplied vectors or while empty.
-    pub encoder: Option<(String, String)>,
-    /// Live documents.
-    pub documents: u64,
-    /// Live passages.
-    pub passages: u64,
-    /// Passages of deleted or replaced documents that still take space.
-    pub dead_passages: u64,
-    /// Acknowledged passages not yet sealed into a segment.
-    pub unsealed_passages: u64,
-    /// Segments on disk.
-    pub segments: u64,
-    /// Bytes on disk.
-    pub bytes: u64,
-}
-
-/// Documents under one encoder and one metric. Cloning is cheap.
-#[derive(Clone)]
-pub struct Collection {}
-
-/// What `add` did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Added {
-    /// Documents with an id that was new.
-    pub added: u64,
-    /// Documents that replaced one of the same id.
-    pub updated: u64,
-    /// Documents that were already there, equal in every byte.
-    pub unchanged: u64,
-    /// Passages encoded and stored.
-    pub passages: u64,
-    /// Tokens encoded, padding not counted.
-    pub tokens: u64,
-}
-
-/// Where a long call stands.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Progress {
-    /// What it is doing now.
-    pub stage: Stage,
-    /// Documents taken from the iterator and encoded so far.
-    pub documents: u64,
-    /// Bytes of text in them.
-    pub text_bytes: u64,
-    /// Passages encoded so far.
-    pub passages: u64,
-    /// Documents acknowledged: a kill does not lose them.
-    pub durable_documents: u64,
-}
-
-/// What a long call is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Stage {
-    /// Text → vectors.
-    Encoding,
-    /// Vectors → segment on disk.
-    Sealing,
-}
-
-/// Settings of `Collection::ingest`.
-#[derive(Default)]
-pub struct BatchOptions<'a> {
-    pub(crate) progress: Option<Box<dyn FnMut(&Progress) -> ControlFlow<()> + 'a>>,
-}
-
-impl<'a> BatchOptions<'a> {
-    /// Called after each batch; `ControlFlow::Break` seals what is encoded and returns `Error::Cancelled`.
-    pub fn progress(self, callback: impl FnMut(&Progress) -> ControlFlow<()> + 'a) -> Self { let _ = Box::new(callback); todo!() }
-}
-
-impl Collection {
-    /// Its name.
-    pub fn name(&self) -> &str { todo!() }
-    /// What it is and holds.
-    pub fn info(&self) -> CollectionInfo { todo!() }
-    /// Adds or replaces documents; durable when it returns. All or nothing.
-    pub fn add(&self, documents: impl IntoIterator<Item = Document>) -> Result<Added> { let _ = documents.into_iter(); todo!() }
-    /// As `add`, each document being one passage with the caller's vector, shape `[dimension]`.
-    pub fn add_vectors(&self, documents: impl IntoIterator<Item = (Document, Vector)>) -> Result<Added> { let _ = documents.into_iter(); todo!() }
-    /// Adds a stream of documents in bounded memory, sealing segment after segment. Stops at the first error; what is durable stays.
-    pub fn ingest(&self, documents: impl IntoIterator<Item = Result<Document>>, options: BatchOptions<'_>) -> Result<Added> { let _ = (documents.into_iter(), options.progress); todo!() }
-    /// Deletes documents by id; durable when it returns. Returns how many were there.
-    pub fn delete<I: AsRef<str>>(&self, ids: impl IntoIterator<Item = I>) -> Result<u64> { let _ = ids.into_iter(); todo!() }
-    /// The document with this id.
-    pub fn get(&self, id: &str) -> Result<Option<Document>> { let _ = id; todo!() }
-    /// All live documents, segment by segment in the order they were added.
-    pub fn documents(&self) -> Documents { todo!() }
-    /// The number of live documents.
-    pub fn len(&self) -> u64 { todo!() }
-    /// No live document?
-    pub fn is_empty(&self) -> bool { todo!() }
-    /// Nearest documents to a text.
-    pub fn query(&self, text: impl Into<String>) -> Query { let _ = text.into(); todo!() }
-    /// Nearest documents to a vector, shape `[dimension]`.
-    pub fn query_vector(&self, vector: Vector) -> Query { let _ = vector; todo!() }
-}
-
-/// Iterator over a collection's live documents, a snapshot.
-pub struct Documents {}
-
-impl Iterator for Documents {
-    type Item = Result<Document>;
-    fn next(&mut self) -> Option<Self::Item> { todo!() }
-}
-
-/// A filter, or text that parses to one.
-pub trait IntoFilter {
-    /// The filter, or why it does not parse.
-    fn into_filter(self) -> Result<Filter>;
-}
-
-impl IntoFilter for Filter {
-    fn into_filter(self) -> Result<Filter> { Ok(self) }
-}
-
-impl IntoFilter for &str {
-    fn into_filter(self) -> Result<Filter> { Filter::parse(self) }
-}
-
-/// A query being put together.
-pub struct Query {}
-
-impl Query {
-    /// Only documents whose fields match. Errors show at `run`.
-    pub fn filter(self, filter: impl IntoFilter) -> Self { let _ = filter.into_filter(); todo!() }
-    /// At most this many hits (default 10).
-    pub fn limit(self, limit: usize) -> Self { let _ = limit; todo!() }
-    /// Skips this many best hits first.
-    pub fn offset(self, offset: usize) -> Self { let _ = offset; todo!() }
-    /// Only hits with at least this score.
-    pub fn min_score(self, score: f32) -> Self { let _ = score; todo!() }
-    /// Runs it; hits are best first, one a document.
-    pub fn run(self) -> Result<Vec<Hit>> { todo!() }
-}
-
-/// A document found, with its best passage.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Hit {
-    /// The document's id.
-    pub id: String,
-    /// Higher is nearer; under cosine in [-1, 1].
-    pub score: f32,
-    /// The best passage's text.
-    pub passage: String,
-    /// The passage's bytes in the document's text.
-    pub range: Range<usize>,
-    /// The document's title.
-    pub title: Option<String>,
-    /// The document's fields.
-    pub fields: Fields,
-    /// The document's source.
-    pub source: Option<String>,
+/// May vectors of this encoder (`None`: the user's own) and dimension go into the collection?
+fn fits(
+    record: &CollectionRecord,
+    encoder: Option<&EncoderRecord>,
+    dimension: usize,
+) -> Result<()> {
+    let refuse = |what: String| {
+        Err(Error::Collection {
+            name: record.name.clone(),
+            what,
+        })
+    };
+    match (&record.encoder, encoder) {
+        (Some(stored), Some(given)) => embed::same_encoder(&record.name, stored, given)?,
+        (Some(stored), None) => {
+            return refuse(format!(
+                "its vectors come from encoder {}; put your own into another collection",
+                stored.name
+            ));
+        }
+        (None, Some(_)) if record.dimension.is_some() => {
+            return refuse(
+                "it holds user-supplied vectors; put texts into another collection".into(),
+            );
+        }
+        (None, _) => {}
+    }
+    match record.dimension {
+        Some(expected) if expected != dimension => Err(Error::Dimension {
+            expected,
+            given: dimension,
+        }),
+        _ => Ok(()),
+    }
 }

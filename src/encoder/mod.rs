@@ -28,7 +28,9 @@ pub struct Window {
 
 impl Window {
     /// Tokens with the special ones.
-    pub fn token_count(&self) -> usize { self.tokens.len() }
+    pub fn token_count(&self) -> usize {
+        self.tokens.len()
+    }
 }
 
 /// Cloning is cheap; `Send + Sync`.
@@ -36,19 +38,39 @@ impl Window {
 pub struct Encoder {}
 
 impl Encoder {
-    pub fn open(options: &EncoderOptions) -> Result<Self> { todo!() }
-    pub fn name(&self) -> &str { todo!() }
+    pub fn open(options: &EncoderOptions) -> Result<Self> {
+        todo!()
+    }
+    pub fn name(&self) -> &str {
+        todo!()
+    }
     /// 32 hex digits over weights, tokenizer, pooling, prompts, length, exporter version.
-    pub fn fingerprint(&self) -> &str { todo!() }
-    pub fn dimension(&self) -> usize { todo!() }
-    pub fn max_tokens(&self) -> usize { todo!() }
-    pub fn folder(&self) -> &Path { todo!() }
+    pub fn fingerprint(&self) -> &str {
+        todo!()
+    }
+    pub fn dimension(&self) -> usize {
+        todo!()
+    }
+    pub fn max_tokens(&self) -> usize {
+        todo!()
+    }
+    pub fn folder(&self) -> &Path {
+        todo!()
+    }
     /// Cuts a document's text; the title stands before each window's text where it is short enough.
-    pub fn windows(&self, title: Option<&str>, text: &str) -> Result<Vec<Window>> { todo!() }
+    pub fn windows(&self, title: Option<&str>, text: &str) -> Result<Vec<Window>> {
+        todo!()
+    }
     /// One unit vector a window, in order.
-    pub fn encode(&self, windows: &[Window]) -> Result<Vec<Vector>> { todo!() }
+    pub fn encode(&self, windows: &[Window]) -> Result<Vec<Vector>> {
+        todo!()
+    }
     /// A query's vector, with the query prompt; a query longer than a window is the mean of its windows.
-    pub fn encode_query(&self, text: &str) -> Result<Vector> { todo!() }
+    pub fn encode_query(&self, text: &str) -> Result<Vector> {
+        todo!()
+    }
     /// A passage's vector, the same way with the passage prompt.
-    pub fn encode_passage(&self, text: &str) -> Result<Vector> { todo!() }
+    pub fn encode_passage(&self, text: &str) -> Result<Vector> {
+        todo!()
+    }
 }

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use roaring::RoaringBitmap;
 
-use crate::document::Attributes;
+use crate::document::{Attributes, EmbeddedDocument};
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::vector::{Metric, Vector};
+use std::sync::Arc;
 
 /// What all rows of a segment share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,27 +22,7 @@ pub(crate) struct SegmentSpec {
     pub metric: Metric,
 }
 
-/// A document on its way into a segment.
-#[derive(Clone, Debug)]
-pub(crate) struct EmbeddedDocument {
-    pub id: String,
-    pub text: String,
-    pub attributes: Attributes,
-    /// xxh3-128 over everything the user gave; equal hashes mean nothing to do.
-    pub content_hash: u128,
-    /// At least one; sorted by start; together they cover the text.
-    pub passages: Vec<EmbeddedPassage>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct EmbeddedPassage {
-    /// Bytes of the document's text, on char boundaries.
-    pub range: Range<usize>,
-    /// Unit length under cosine.
-    pub vector: Vector,
-}
-
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct BuildOptions {
     /// Segments with fewer rows get no graph.
     pub graph_from_rows: usize,
@@ -49,7 +30,14 @@ pub(crate) struct BuildOptions {
 }
 
 /// Writes one segment. Rows stand in the order of `documents`, each document's passages together.
-pub(crate) fn build<'a>(spec: &SegmentSpec, documents: &[EmbeddedDocument], options: &BuildOptions, out: &mut dyn Write) -> Result<()> { todo!() }
+pub(crate) fn build(
+    spec: &SegmentSpec,
+    documents: &[Arc<EmbeddedDocument>],
+    options: &BuildOptions,
+    out: &mut dyn Write,
+) -> Result<()> {
+    todo!()
+}
 
 /// Which rows a search may return.
 #[derive(Clone, Copy)]
@@ -71,38 +59,86 @@ pub(crate) struct Segment {}
 
 impl Segment {
     /// Maps the file and validates header, footer, small sections and every neighbour id.
-    pub fn open(path: &Path) -> Result<Self> { todo!() }
+    pub fn open(path: &Path) -> Result<Self> {
+        todo!()
+    }
     /// The same over bytes in memory, for rows not yet sealed. `name` stands for the path in errors.
-    pub fn from_bytes(bytes: Vec<u8>, name: &Path) -> Result<Self> { todo!() }
+    pub fn from_bytes(bytes: Vec<u8>, name: &Path) -> Result<Self> {
+        todo!()
+    }
     /// Verifies the checksum of every block.
-    pub fn verify(&self) -> Result<()> { todo!() }
-    pub fn spec(&self) -> &SegmentSpec { todo!() }
-    pub fn rows(&self) -> u32 { todo!() }
-    pub fn documents(&self) -> u32 { todo!() }
-    pub fn bytes(&self) -> u64 { todo!() }
-    pub fn has_graph(&self) -> bool { todo!() }
+    pub fn verify(&self) -> Result<()> {
+        todo!()
+    }
+    pub fn spec(&self) -> &SegmentSpec {
+        todo!()
+    }
+    pub fn rows(&self) -> u32 {
+        todo!()
+    }
+    pub fn documents(&self) -> u32 {
+        todo!()
+    }
+    pub fn bytes(&self) -> u64 {
+        todo!()
+    }
+    pub fn has_graph(&self) -> bool {
+        todo!()
+    }
     /// The ordinal of the document with this id.
-    pub fn find(&self, id: &str) -> Option<u32> { todo!() }
-    pub fn document_id(&self, document: u32) -> &str { todo!() }
-    pub fn content_hash(&self, document: u32) -> u128 { todo!() }
-    pub fn rows_of(&self, document: u32) -> Range<u32> { todo!() }
-    pub fn document_of(&self, row: u32) -> u32 { todo!() }
+    pub fn find(&self, id: &str) -> Option<u32> {
+        todo!()
+    }
+    pub fn document_id(&self, document: u32) -> &str {
+        todo!()
+    }
+    pub fn content_hash(&self, document: u32) -> u128 {
+        todo!()
+    }
+    pub fn rows_of(&self, document: u32) -> Range<u32> {
+        todo!()
+    }
+    pub fn document_of(&self, row: u32) -> u32 {
+        todo!()
+    }
     /// Bytes of the document's text.
-    pub fn range(&self, row: u32) -> Range<usize> { todo!() }
+    pub fn range(&self, row: u32) -> Range<usize> {
+        todo!()
+    }
     /// [dimension] f32.
-    pub fn vector(&self, row: u32) -> &[f32] { todo!() }
-    pub fn text(&self, document: u32) -> Result<String> { todo!() }
-    pub fn attributes(&self, document: u32) -> Result<Attributes> { todo!() }
-    pub fn passage_text(&self, row: u32) -> Result<String> { todo!() }
+    pub fn vector(&self, row: u32) -> &[f32] {
+        todo!()
+    }
+    pub fn text(&self, document: u32) -> Result<String> {
+        todo!()
+    }
+    pub fn attributes(&self, document: u32) -> Result<Attributes> {
+        todo!()
+    }
+    pub fn passage_text(&self, row: u32) -> Result<String> {
+        todo!()
+    }
     /// All rows whose document matches.
-    pub fn matching(&self, filter: &Filter) -> Result<RoaringBitmap> { todo!() }
+    pub fn matching(&self, filter: &Filter) -> Result<RoaringBitmap> {
+        todo!()
+    }
     /// The best rows, best first; ties by row. Fewer than `k` only if fewer are selected.
-    pub fn search(&self, query: &[f32], k: usize, selection: Selection<'_>) -> Result<Vec<RowHit>> { todo!() }
+    pub fn search(&self, query: &[f32], k: usize, selection: Selection<'_>) -> Result<Vec<RowHit>> {
+        todo!()
+    }
 }
 
 /// Tombstones: the rows of a segment that are deleted. `segments/<ulid>.<gen>.del`.
 pub(crate) mod tombstones {
     use super::*;
-    pub(crate) fn write(rows: &RoaringBitmap, segment_rows: u32, out: &mut dyn Write) -> Result<()> { todo!() }
-    pub(crate) fn read(path: &Path, segment_rows: u32) -> Result<RoaringBitmap> { todo!() }
+    pub(crate) fn write(
+        rows: &RoaringBitmap,
+        segment_rows: u32,
+        out: &mut dyn Write,
+    ) -> Result<()> {
+        todo!()
+    }
+    pub(crate) fn read(path: &Path, segment_rows: u32) -> Result<RoaringBitmap> {
+        todo!()
+    }
 }

@@ -1,1 +1,37 @@
-//! store
+//! What is durable, and what is current.
+//!
+//!   write-ahead entries ─┐
+//!   segment files ───────┼→ commit.rs → catalog (sled) → MANIFEST
+//!   tombstone files ─────┘
+//!
+//! The store knows names, counts and bytes; what a segment holds is not its concern. Acknowledged means fsynced.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `layout.rs` | where things lie in the folder |
+//! | `dir.rs` | the file operations that durability hangs on |
+//! | `lock.rs` | one writer, and who it is |
+//! | `manifest.rs` | MANIFEST: the current state for readers |
+//! | `kv.rs` | sled |
+//! | `codec.rs` | values in sled: bincode behind a checksum |
+//! | `catalog.rs` | keys and values of the catalog |
+//! | `commit.rs` | the order of a commit, proved case by case |
+//! | `recover.rs` | from what a crash left to a state that was committed |
+
+mod catalog;
+mod codec;
+mod commit;
+mod dir;
+mod kv;
+mod layout;
+mod lock;
+mod manifest;
+mod recover;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use catalog::{Place, WalEntry};
+pub(crate) use commit::{Commit, Store};
+pub(crate) use layout::Layout;
+pub(crate) use manifest::{CollectionRecord, EncoderRecord, Manifest, SegmentRecord};
+pub(crate) use recover::{Opened, check_stamp, read_only, was_closed};

@@ -39,7 +39,7 @@ impl Global {
     /// Opens the database for commands that change nothing. Never makes one, and does not wait for a writer.
     pub fn open_for_reading(&self) -> Result<Database, Failure> {
         let path = self.database_path()?;
-        Ok(self.options().must_exist().read_only().open(path)?)
+        Ok(self.options().must_exist().for_reading().open(path)?)
     }
 
     /// The collection, for commands that change nothing.

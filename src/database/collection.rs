@@ -1,0 +1,354 @@
+//! A collection: documents under one encoder and one metric.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use super::embed::{Cost, Prepared};
+use super::ingest::{self, BatchOptions};
+use super::inner::{Inner, State};
+use super::part::Snapshot;
+use super::query::{Ask, Query};
+use super::write::Stored;
+use crate::document::{Document, EmbeddedDocument};
+use crate::error::{Error, Result};
+use crate::vector::{Metric, Vector};
+
+/// Settings of a new collection.
+#[derive(Clone, Debug, Default)]
+pub struct CollectionOptions {
+    pub(super) metric: Metric,
+    pub(super) dimension: Option<usize>,
+}
+
+impl CollectionOptions {
+    /// A collection of user-supplied vectors, shape `[dimension]`; it needs no encoder.
+    pub fn vectors(dimension: usize) -> Self {
+        Self {
+            metric: Metric::default(),
+            dimension: Some(dimension),
+        }
+    }
+}
+
+/// What a collection is and holds.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CollectionInfo {
+    /// Its name.
+    pub name: String,
+    /// Its metric.
+    pub metric: Metric,
+    /// Components of its vectors; `None` until the first document is added.
+    pub dimension: Option<usize>,
+    /// The encoder that makes its vectors: name and fingerprint. `None` for user-supplied vectors, and while it is empty.
+    pub encoder: Option<(String, String)>,
+    /// Live documents.
+    pub documents: u64,
+    /// Live passages.
+    pub passages: u64,
+    /// Passages of deleted or replaced documents that still take space.
+    pub dead_passages: u64,
+    /// Acknowledged passages that are not yet sealed into a segment.
+    pub unsealed_passages: u64,
+    /// Segments on disk.
+    pub segments: u64,
+    /// Bytes of its segments on disk.
+    pub bytes: u64,
+}
+
+impl CollectionInfo {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let rows: u64 = snapshot.parts.iter().map(|p| u64::from(p.rows())).sum();
+        let dead: u64 = snapshot.parts.iter().map(|p| p.dead.len()).sum();
+        let record = &snapshot.record;
+        Self {
+            name: record.name.clone(),
+            metric: record.metric,
+            dimension: record.dimension,
+            encoder: record
+                .encoder
+                .as_ref()
+                .map(|e| (e.name.clone(), e.fingerprint.clone())),
+            documents: snapshot.live_documents(),
+            passages: rows - dead,
+            dead_passages: dead,
+            unsealed_passages: snapshot.unsealed_rows(),
+            segments: snapshot.sealed_parts() as u64,
+            bytes: record.segments.iter().map(|s| s.bytes).sum(),
+        }
+    }
+}
+
+/// What adding did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Added {
+    /// Documents whose id was new.
+    pub added: u64,
+    /// Documents that replaced one of the same id.
+    pub updated: u64,
+    /// Documents that were there already, equal in everything; nothing was done for them.
+    pub unchanged: u64,
+    /// Passages encoded and stored.
+    pub passages: u64,
+    /// Tokens encoded, padding not counted.
+    pub tokens: u64,
+}
+
+impl Added {
+    pub(super) fn count(&mut self, stored: Stored) {
+        self.added += stored.added;
+        self.updated += stored.updated;
+    }
+
+    pub(super) fn spend(&mut self, cost: Cost) {
+        self.passages += cost.passages;
+        self.tokens += cost.tokens;
+    }
+}
+
+/// Documents under one encoder and one metric. Cloning is cheap; all methods may be called from many threads.
+#[derive(Clone)]
+pub struct Collection {
+    pub(super) inner: Arc<Inner>,
+    pub(super) state: Arc<State>,
+}
+
+impl fmt::Debug for Collection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collection")
+            .field("name", &self.state.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Collection {
+    pub(super) fn new(inner: &Arc<Inner>, state: Arc<State>) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            state,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.state.name
+    }
+
+    /// What it is and holds.
+    pub fn info(&self) -> CollectionInfo {
+        CollectionInfo::of(&self.state.snapshot())
+    }
+
+    /// The number of live documents.
+    pub fn len(&self) -> u64 {
+        self.state.snapshot().live_documents()
+    }
+
+    /// Is there no live document?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds documents; one whose id is there already is replaced. All or none of them are durable when it returns, and
+    /// visible to this process at once.
+    ///
+    /// # Errors
+    /// [`Error::Document`] or [`Error::DuplicateId`] for what cannot be stored, [`Error::EncoderMismatch`] if another
+    /// encoder made the collection, [`Error::Model`], [`Error::Runtime`] or [`Error::Encode`] from the encoder,
+    /// [`Error::ReadOnly`], or the write failed. Nothing is changed then.
+    #[cfg_attr(
+        feature = "encoder",
+        doc = "
+```
+# vecdb::setup::ensure()?;
+# let folder = tempfile::tempdir()?;
+use vecdb::{Database, Document};
+let notes = Database::open(folder.path().join(\"notes.vecdb\"))?.collection(\"notes\")?;
+let added = notes.add([Document::new(\"a1\", \"Sled is an embedded store.\").field(\"lang\", \"en\")])?;
+assert_eq!((added.added, added.passages), (1, 1));
+# Ok::<(), Box<dyn std::error::Error>>(())
+```"
+    )]
+    pub fn add(&self, documents: impl IntoIterator<Item = Document>) -> Result<Added> {
+        let documents: Vec<Document> = documents.into_iter().collect();
+        let mut ids = HashSet::new();
+        for document in &documents {
+            document.validate()?;
+            if !ids.insert(document.id.as_str()) {
+                return Err(Error::DuplicateId {
+                    id: document.id.clone(),
+                });
+            }
+        }
+        drop(ids);
+        let mut added = Added::default();
+        let embedded = self.embed(documents, &mut added)?;
+        added.count(self.inner.store(&self.state, embedded)?);
+        Ok(added)
+    }
+
+    /// As [`Collection::add`], with the caller's vectors, shape `[dimension]`: each document is one passage, and its text
+    /// may be empty. The first call fixes the collection's dimension.
+    ///
+    /// # Errors
+    /// As [`Collection::add`]; [`Error::Dimension`] for a vector of another length, [`Error::Vector`] for one without a
+    /// direction, [`Error::Collection`] if an encoder made the collection.
+    pub fn add_vectors(
+        &self,
+        documents: impl IntoIterator<Item = (Document, Vector)>,
+    ) -> Result<Added> {
+        let mut added = Added::default();
+        let mut ids = HashSet::new();
+        let mut embedded: Vec<EmbeddedDocument> = Vec::new();
+        let snapshot = self.state.snapshot();
+        let mut dimension = snapshot.record.dimension;
+        for (document, vector) in documents {
+            document.validate_without_text()?;
+            if !ids.insert(document.id.clone()) {
+                return Err(Error::DuplicateId { id: document.id });
+            }
+            let expected = *dimension.get_or_insert(vector.dimension());
+            if vector.dimension() != expected {
+                return Err(Error::Dimension {
+                    expected,
+                    given: vector.dimension(),
+                });
+            }
+            let bytes: Vec<u8> = vector
+                .as_slice()
+                .iter()
+                .flat_map(|x| x.to_le_bytes())
+                .collect();
+            let prepared = Prepared::new(document, &bytes);
+            if has_already(&snapshot, &prepared) {
+                added.unchanged += 1;
+                continue;
+            }
+            added.passages += 1;
+            embedded.push(prepared.with_vector(vector.to_unit()?));
+        }
+        if let (Some(dimension), false) = (dimension, embedded.is_empty()) {
+            self.inner.bind(&self.state, None, dimension)?;
+        }
+        added.count(self.inner.store(&self.state, embedded)?);
+        Ok(added)
+    }
+
+    /// Adds a stream of documents in bounded memory: encoded batch by batch, sealed into a segment every 10,000 passages.
+    /// What [`Progress::durable_documents`](super::Progress) counts survives whatever happens next, and running the same
+    /// stream again encodes only what is missing.
+    ///
+    /// # Errors
+    /// As [`Collection::add`], and any error of the stream itself. What was encoded before it is sealed first.
+    /// [`Error::Cancelled`] if the progress callback said so.
+    pub fn ingest(
+        &self,
+        documents: impl IntoIterator<Item = Result<Document>>,
+        options: BatchOptions<'_>,
+    ) -> Result<Added> {
+        ingest::run(self, documents.into_iter(), options)
+    }
+
+    /// Deletes documents by id; durable when it returns. Returns how many there were.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], or the write failed.
+    pub fn delete<I: AsRef<str>>(&self, ids: impl IntoIterator<Item = I>) -> Result<u64> {
+        self.inner.delete(
+            &self.state,
+            ids.into_iter().map(|id| id.as_ref().to_owned()).collect(),
+        )
+    }
+
+    /// The document with this id.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if its bytes are not what was written.
+    pub fn get(&self, id: &str) -> Result<Option<Document>> {
+        let snapshot = self.state.snapshot();
+        let found = snapshot.find(id);
+        found
+            .map(|(part, document)| snapshot.parts[part].document(document))
+            .transpose()
+    }
+
+    /// All live documents: a snapshot, oldest segment first.
+    pub fn documents(&self) -> Documents {
+        Documents {
+            snapshot: self.state.snapshot(),
+            part: 0,
+            document: 0,
+        }
+    }
+
+    /// The documents nearest to a text.
+    pub fn query(&self, text: impl Into<String>) -> Query {
+        Query::new(self.clone(), Ask::Text(text.into()))
+    }
+
+    /// The documents nearest to a vector, shape `[dimension]`, any length but zero.
+    pub fn query_vector(&self, vector: Vector) -> Query {
+        Query::new(self.clone(), Ask::Vector(vector))
+    }
+
+    /// The documents with their vectors; those that are there already, equal in everything, are only counted.
+    pub(super) fn embed(
+        &self,
+        documents: Vec<Document>,
+        added: &mut Added,
+    ) -> Result<Vec<EmbeddedDocument>> {
+        if self.inner.read_only {
+            return Err(Error::ReadOnly {
+                path: self.inner.path.clone(),
+            });
+        }
+        if documents.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (encoder, dimension) = self.inner.encoder.record()?;
+        self.inner.bind(&self.state, Some(&encoder), dimension)?;
+        let snapshot = self.state.snapshot();
+        let prepared = documents
+            .into_iter()
+            .map(|d| Prepared::new(d, encoder.fingerprint.as_bytes()));
+        let (known, new): (Vec<_>, Vec<_>) = prepared.partition(|d| has_already(&snapshot, d));
+        added.unchanged += known.len() as u64;
+        let (embedded, cost) = self.inner.encoder.embed(new)?;
+        added.spend(cost);
+        Ok(embedded)
+    }
+}
+
+fn has_already(snapshot: &Snapshot, document: &Prepared) -> bool {
+    let found = snapshot.find(&document.id);
+    found.is_some_and(|(part, at)| snapshot.parts[part].content_hash(at) == document.content_hash)
+}
+
+/// A collection's live documents, as they were when it was asked.
+pub struct Documents {
+    snapshot: Arc<Snapshot>,
+    part: usize,
+    document: u32,
+}
+
+impl Iterator for Documents {
+    type Item = Result<Document>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let part = self.snapshot.parts.get(self.part)?;
+            if self.document == part.documents() {
+                self.part += 1;
+                self.document = 0;
+                continue;
+            }
+            let document = self.document;
+            self.document += 1;
+            if !part.is_dead(document) {
+                return Some(part.document(document));
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Documents → embedded documents: the encoder, opened when it is first needed.
+
+use serde_json::to_vec;
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::DatabaseOptions;
+use crate::document::{Attributes, Document, EmbeddedDocument, EmbeddedPassage};
+use crate::error::{Error, Result};
+use crate::store::EncoderRecord;
+use crate::vector::Vector;
+
+#[cfg(feature = "encoder")]
+use crate::encoder::{Encoder, EncoderOptions};
+#[cfg(feature = "encoder")]
+use std::sync::{Mutex, PoisonError};
+
+/// A document on its way to its vectors.
+pub(super) struct Prepared {
+    pub id: String,
+    pub text: String,
+    pub attributes: Attributes,
+    pub content_hash: u128,
+}
+
+impl Prepared {
+    /// `maker` is what the vectors come from: an encoder's fingerprint, or the bytes of the user's vector. The same
+    /// document with another maker is another content.
+    pub fn new(document: Document, maker: &[u8]) -> Self {
+        let Document {
+            id,
+            text,
+            title,
+            fields,
+            source,
+        } = document;
+        let attributes = Attributes {
+            title,
+            source,
+            fields,
+        };
+        let mut hash = Xxh3Default::new();
+        let described =
+            to_vec(&attributes).expect("attributes have string keys and finite numbers");
+        for part in [maker, text.as_bytes(), &described] {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Self {
+            id,
+            text,
+            attributes,
+            content_hash: hash.digest128(),
+        }
+    }
+
+    /// One passage, the whole text, with the user's vector.
+    pub fn with_vector(self, vector: Vector) -> EmbeddedDocument {
+        let passages = vec![EmbeddedPassage {
+            range: 0..self.text.len(),
+            vector,
+        }];
+        self.with_passages(passages)
+    }
+
+    fn with_passages(self, passages: Vec<EmbeddedPassage>) -> EmbeddedDocument {
+        let Self {
+            id,
+            text,
+            attributes,
+            content_hash,
+        } = self;
+        EmbeddedDocument {
+            id,
+            text,
+            attributes,
+            content_hash,
+            passages,
+        }
+    }
+}
+
+/// What embedding cost.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Cost {
+    pub passages: u64,
+    pub tokens: u64,
+}
+
+/// The database's encoder.
+pub(super) struct EncoderSlot {
+    #[cfg(feature = "encoder")]
+    options: EncoderOptions,
+    #[cfg(feature = "encoder")]
+    encoder: Mutex<Option<Encoder>>,
+}
+
+#[cfg(feature = "encoder")]
+impl EncoderSlot {
+    pub fn new(options: &DatabaseOptions) -> Self {
+        let options = EncoderOptions {
+            model: options.model.clone(),
+            runtime: options.runtime.clone(),
+            ..EncoderOptions::default()
+        };
+        Self {
+            options,
+            encoder: Mutex::new(None),
+        }
+    }
+
+    fn encoder(&self) -> Result<Encoder> {
+        let mut slot = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(encoder) = &*slot {
+            return Ok(encoder.clone());
+        }
+        Ok(slot.insert(Encoder::open(&self.options)?).clone())
+    }
+
+    /// Which encoder this is, and the dimension of its vectors.
+    pub fn record(&self) -> Result<(EncoderRecord, usize)> {
+        let encoder = self.encoder()?;
+        let record = EncoderRecord {
+            name: encoder.name().to_owned(),
+            fingerprint: encoder.fingerprint().to_owned(),
+        };
+        Ok((record, encoder.dimension()))
+    }
+
+    pub fn query(&self, text: &str) -> Result<Vector> {
+        self.encoder()?.encode_query(text)
+    }
+
+    /// Cuts the documents into windows and encodes these together, in the documents' order.
+    pub fn embed(&self, documents: Vec<Prepared>) -> Result<(Vec<EmbeddedDocument>, Cost)> {
+        use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+
+        let encoder = self.encoder()?;
+        let cut = documents
+            .par_iter()
+            .map(|d| encoder.windows(d.attributes.title.as_deref(), &d.text));
+        let cut = cut.collect::<Result<Vec<_>>>()?;
+        let counts: Vec<usize> = cut.iter().map(Vec::len).collect();
+        let windows: Vec<_> = cut.into_iter().flatten().collect();
+        let vectors = encoder.encode(&windows)?;
+        let cost = Cost {
+            passages: windows.len() as u64,
+            tokens: windows.iter().map(|w| w.token_count() as u64).sum(),
+        };
+        let mut passages =
+            windows
+                .into_iter()
+                .zip(vectors)
+                .map(|(window, vector)| EmbeddedPassage {
+                    range: window.range,
+                    vector,
+                });
+        let embedded = documents
+            .into_iter()
+            .zip(counts)
+            .map(|(document, count)| {
+                document.with_passages(passages.by_ref().take(count).collect())
+            })
+            .collect();
+        Ok((embedded, cost))
+    }
+}
+
+#[cfg(not(feature = "encoder"))]
+impl EncoderSlot {
+    pub fn new(_options: &DatabaseOptions) -> Self {
+        Self {}
+    }
+
+    pub fn record(&self) -> Result<(EncoderRecord, usize)> {
+        Err(without_encoder())
+    }
+
+    pub fn query(&self, _text: &str) -> Result<Vector> {
+        Err(without_encoder())
+    }
+
+    pub fn embed(&self, _documents: Vec<Prepared>) -> Result<(Vec<EmbeddedDocument>, Cost)> {
+        Err(without_encoder())
+    }
+}
+
+#[cfg(not(feature = "encoder"))]
+fn without_encoder() -> Error {
+    Error::Encode {
+        what: "this build has no encoder; build with feature `encoder`, or bring your own vectors"
+            .into(),
+    }
+}
+
+/// The two encoders are the same, or the error that says they are not.
+pub(super) fn same_encoder(
+    collection: &str,
+    stored: &EncoderRecord,
+    given: &EncoderRecord,
+) -> Result<()> {
+    if stored.fingerprint == given.fingerprint {
+        return Ok(());
+    }
+    let tell = |e: &EncoderRecord| format!("{} ({})", e.name, e.fingerprint);
+    Err(Error::EncoderMismatch {
+        collection: collection.to_owned(),
+        stored: tell(stored),
+        given: tell(given),
+    })
+}

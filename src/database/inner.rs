@@ -1,0 +1,251 @@
+//! What the handles share: the folder, the writer's hold on it, and each collection's current snapshot.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use roaring::RoaringBitmap;
+
+use super::DatabaseOptions;
+use super::embed::EncoderSlot;
+use super::part::{Part, Snapshot};
+use crate::error::{Error, Result};
+use crate::segment::{Segment, tombstones};
+use crate::store::{self, CollectionRecord, Commit, Layout, Manifest, Opened, Store};
+use crate::vector::Metric;
+
+/// The longest collection name, in bytes.
+const MAX_NAME_BYTES: usize = 255;
+/// A reader whose files were replaced between MANIFEST and their opening tries again so many times.
+const SNAPSHOT_TRIES: usize = 5;
+
+/// One open database.
+///
+/// The read-write locks guard values that are replaced whole, so one whose holder panicked is used on. The writer's lock
+/// is not: see [`Inner::lock_writer`].
+pub(super) struct Inner {
+    pub path: PathBuf,
+    pub read_only: bool,
+    pub encoder: EncoderSlot,
+    /// `None` when read-only. Taken for every write, and for nothing else.
+    pub writer: Mutex<Option<Writer>>,
+    collections: RwLock<BTreeMap<String, Arc<State>>>,
+}
+
+/// What only a writer has.
+pub(super) struct Writer {
+    pub store: Store,
+    /// Ids deleted since the last seal, by collection: the catalog's id map may still have them.
+    pub deleted: HashMap<u32, HashSet<String>>,
+}
+
+/// A collection of an open database.
+pub(super) struct State {
+    pub id: u32,
+    pub name: String,
+    snapshot: RwLock<Arc<Snapshot>>,
+}
+
+impl State {
+    fn new(snapshot: Snapshot) -> Self {
+        let (id, name) = (snapshot.record.id, snapshot.record.name.clone());
+        Self {
+            id,
+            name,
+            snapshot: RwLock::new(Arc::new(snapshot)),
+        }
+    }
+
+    /// The current state; it stays as it is while the collection changes.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn publish(&self, snapshot: Snapshot) {
+        *self
+            .snapshot
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+    }
+}
+
+impl Inner {
+    /// Opens for writing; made if absent.
+    pub fn open(path: &Path, options: &DatabaseOptions) -> Result<Arc<Self>> {
+        let Opened { store, unsealed } = Opened::open(path)?;
+        let collections = load(store.layout(), store.manifest())?;
+        let mut writer = Writer {
+            store,
+            deleted: HashMap::new(),
+        };
+        let inner = Self::new(path, options, false, collections);
+        inner.replay(&mut writer, unsealed)?;
+        *inner.lock_writer()? = Some(writer);
+        Ok(Arc::new(inner))
+    }
+
+    /// Opens what is sealed, without lock or sled.
+    pub fn open_read_only(
+        path: &Path,
+        layout: &Layout,
+        options: &DatabaseOptions,
+    ) -> Result<Arc<Self>> {
+        let mut tries = 1;
+        let collections = loop {
+            match load(layout, &store::read_only(layout)?) {
+                // A writer removed what the MANIFEST just read named: there is a newer one.
+                Err(Error::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound && tries < SNAPSHOT_TRIES =>
+                {
+                    tries += 1;
+                }
+                done => break done?,
+            }
+        };
+        Ok(Arc::new(Self::new(path, options, true, collections)))
+    }
+
+    fn new(path: &Path, options: &DatabaseOptions, read_only: bool, states: Vec<State>) -> Self {
+        let collections = states
+            .into_iter()
+            .map(|s| (s.name.clone(), Arc::new(s)))
+            .collect();
+        Self {
+            path: path.to_path_buf(),
+            read_only,
+            encoder: EncoderSlot::new(options),
+            writer: Mutex::new(None),
+            collections: RwLock::new(collections),
+        }
+    }
+
+    pub fn state(&self, name: &str) -> Option<Arc<State>> {
+        self.collections
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
+
+    pub fn state_by_id(&self, id: u32) -> Option<Arc<State>> {
+        self.states().into_iter().find(|s| s.id == id)
+    }
+
+    /// All collections, by name.
+    pub fn states(&self) -> Vec<Arc<State>> {
+        self.collections
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    /// The collection; made durably if absent.
+    pub fn create(
+        &self,
+        name: &str,
+        metric: Metric,
+        dimension: Option<usize>,
+    ) -> Result<Arc<State>> {
+        if name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
+            let what = format!("a name has 1 to {MAX_NAME_BYTES} bytes and no control characters");
+            return Err(Error::Collection {
+                name: name.to_owned(),
+                what,
+            });
+        }
+        let mut guard = self.lock_writer()?;
+        let writer = self.writer(&mut guard)?;
+        if let Some(state) = self.state(name) {
+            return Ok(state);
+        }
+        let mut manifest = writer.store.manifest().clone();
+        let id = manifest.next_collection;
+        manifest.next_collection += 1;
+        let record = CollectionRecord {
+            id,
+            name: name.to_owned(),
+            metric,
+            dimension,
+            encoder: None,
+            segments: Vec::new(),
+        };
+        manifest.collections.push(record.clone());
+        writer.store.commit(Commit {
+            manifest,
+            placed: Vec::new(),
+            removed: Vec::new(),
+            trim_wal: false,
+        })?;
+        let state = Arc::new(State::new(Snapshot {
+            record,
+            parts: Vec::new(),
+        }));
+        self.collections
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), Arc::clone(&state));
+        Ok(state)
+    }
+
+    /// Seals everything acknowledged.
+    pub fn flush(&self) -> Result<()> {
+        let mut guard = self.lock_writer()?;
+        match guard.as_mut() {
+            Some(writer) => self.seal(writer, None),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Nothing acknowledged is lost if this fails: the write-ahead rows stay, and the next open replays them.
+        if self.flush().is_ok()
+            && let Ok(mut guard) = self.lock_writer()
+            && let Some(writer) = guard.as_mut()
+        {
+            writer.store.mark_closed();
+        }
+    }
+}
+
+fn load(layout: &Layout, manifest: &Manifest) -> Result<Vec<State>> {
+    let open = |record: &CollectionRecord| {
+        let mut snapshot = Snapshot {
+            record: record.clone(),
+            parts: Vec::new(),
+        };
+        let spec = snapshot.spec();
+        for record in &snapshot.record.segments {
+            let path = layout.segment(&record.name);
+            let segment = Segment::open(&path)?;
+            if Some(segment.spec()) != spec.as_ref() {
+                return Err(Error::damaged(
+                    &path,
+                    0,
+                    "its encoder, dimension or metric is not its collection's",
+                ));
+            }
+            if (segment.rows(), segment.documents()) != (record.rows, record.documents) {
+                return Err(Error::damaged(
+                    &path,
+                    0,
+                    "it has not as many rows as MANIFEST says",
+                ));
+            }
+            let dead = match record.tombstones {
+                0 => RoaringBitmap::new(),
+                generation => {
+                    tombstones::read(&layout.tombstones(&record.name, generation), record.rows)?
+                }
+            };
+            snapshot
+                .parts
+                .push(Part::sealed(segment, record.clone(), dead));
+        }
+        Ok(State::new(snapshot))
+    };
+    manifest.collections.iter().map(open).collect()
+}

@@ -1,0 +1,302 @@
+//! A collection's state at one moment: parts that are searched one by one.
+//!
+//! A part is a sealed segment, or documents in memory that are not yet sealed. Both answer through a [`Segment`], so there
+//! is one search path; the one of documents in memory is built when it is first asked.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use roaring::RoaringBitmap;
+
+use crate::document::{Document, EmbeddedDocument};
+use crate::error::Result;
+use crate::segment::{self, BuildOptions, Segment, SegmentSpec, Selection};
+use crate::store::{CollectionRecord, SegmentRecord};
+
+/// A collection as one reader sees it. Never changed: writers publish a new one.
+#[derive(Clone)]
+pub(super) struct Snapshot {
+    /// As committed; its segments are those of the sealed parts.
+    pub record: CollectionRecord,
+    /// Sealed parts first, by age; then those in memory, by age.
+    pub parts: Vec<Part>,
+}
+
+/// Rows that are searched together, less the deleted ones.
+#[derive(Clone)]
+pub(super) struct Part {
+    pub body: Body,
+    /// Rows of deleted or replaced documents.
+    pub dead: Arc<RoaringBitmap>,
+    pub dead_documents: u32,
+}
+
+#[derive(Clone)]
+pub(super) enum Body {
+    Sealed {
+        segment: Arc<Segment>,
+        record: SegmentRecord,
+    },
+    Memory(Arc<Memory>),
+}
+
+/// Acknowledged documents that are not yet in a file.
+pub(super) struct Memory {
+    spec: SegmentSpec,
+    documents: Vec<Arc<EmbeddedDocument>>,
+    /// Row of each document's first passage, and the number of rows at the end.
+    first_rows: Vec<u32>,
+    by_id: HashMap<String, u32>,
+    built: Mutex<Option<Arc<Segment>>>,
+}
+
+impl Snapshot {
+    /// What a new segment of this collection has to match.
+    pub fn spec(&self) -> Option<SegmentSpec> {
+        let dimension = self.record.dimension?;
+        let fingerprint = self
+            .record
+            .encoder
+            .as_ref()
+            .map_or_else(String::new, |e| e.fingerprint.clone());
+        Some(SegmentSpec {
+            fingerprint,
+            dimension,
+            metric: self.record.metric,
+        })
+    }
+
+    /// The live document with this id: part and ordinal.
+    pub fn find(&self, id: &str) -> Option<(usize, u32)> {
+        // Newest first: what was added last is asked for most.
+        (0..self.parts.len())
+            .rev()
+            .find_map(|at| Some((at, self.parts[at].find(id)?)))
+    }
+
+    pub fn sealed_parts(&self) -> usize {
+        self.parts
+            .iter()
+            .filter(|p| matches!(p.body, Body::Sealed { .. }))
+            .count()
+    }
+
+    pub fn live_documents(&self) -> u64 {
+        self.parts
+            .iter()
+            .map(|p| u64::from(p.live_documents()))
+            .sum()
+    }
+
+    /// Rows in memory, dead ones too.
+    pub fn unsealed_rows(&self) -> u64 {
+        self.parts[self.sealed_parts()..]
+            .iter()
+            .map(|p| u64::from(p.rows()))
+            .sum()
+    }
+
+    /// Adds documents in memory. Smaller neighbours are joined, so there are never more than log2(documents) parts.
+    pub fn push(&mut self, spec: &SegmentSpec, documents: Vec<Arc<EmbeddedDocument>>) {
+        let sealed = self.sealed_parts();
+        let mut documents = documents;
+        while self.parts.len() > sealed {
+            let Some(Part {
+                body: Body::Memory(memory),
+                ..
+            }) = self.parts.last()
+            else {
+                break;
+            };
+            if memory.documents.len() > documents.len() {
+                break;
+            }
+            let part = self.parts.pop().expect("it was just seen");
+            documents.splice(0..0, part.live_memory());
+        }
+        if !documents.is_empty() {
+            self.parts.push(Part::memory(spec.clone(), documents));
+        }
+    }
+}
+
+impl Part {
+    pub fn sealed(segment: Segment, record: SegmentRecord, dead: RoaringBitmap) -> Self {
+        let dead_documents = record.dead_documents;
+        Self {
+            body: Body::Sealed {
+                segment: Arc::new(segment),
+                record,
+            },
+            dead: Arc::new(dead),
+            dead_documents,
+        }
+    }
+
+    fn memory(spec: SegmentSpec, documents: Vec<Arc<EmbeddedDocument>>) -> Self {
+        let mut first_rows = vec![0];
+        let mut rows = 0;
+        for document in &documents {
+            rows +=
+                u32::try_from(document.passages.len()).expect("a seal comes long before 2^32 rows");
+            first_rows.push(rows);
+        }
+        let by_id = documents
+            .iter()
+            .zip(0..)
+            .map(|(document, at)| (document.id.clone(), at))
+            .collect();
+        let memory = Memory {
+            spec,
+            documents,
+            first_rows,
+            by_id,
+            built: Mutex::new(None),
+        };
+        Self {
+            body: Body::Memory(Arc::new(memory)),
+            dead: Arc::default(),
+            dead_documents: 0,
+        }
+    }
+
+    /// The segment that answers for this part.
+    pub fn segment(&self) -> Result<Arc<Segment>> {
+        match &self.body {
+            Body::Sealed { segment, .. } => Ok(Arc::clone(segment)),
+            Body::Memory(memory) => memory.segment(),
+        }
+    }
+
+    /// The live document with this id.
+    pub fn find(&self, id: &str) -> Option<u32> {
+        let document = match &self.body {
+            Body::Sealed { segment, .. } => segment.find(id)?,
+            Body::Memory(memory) => *memory.by_id.get(id)?,
+        };
+        (!self.is_dead(document)).then_some(document)
+    }
+
+    pub fn is_dead(&self, document: u32) -> bool {
+        self.dead.contains(self.rows_of(document).start)
+    }
+
+    fn rows_of(&self, document: u32) -> std::ops::Range<u32> {
+        match &self.body {
+            Body::Sealed { segment, .. } => segment.rows_of(document),
+            Body::Memory(memory) => {
+                let at = document as usize;
+                memory.first_rows[at]..memory.first_rows[at + 1]
+            }
+        }
+    }
+
+    /// Marks a live document deleted.
+    pub fn bury(&mut self, document: u32) {
+        let rows = self.rows_of(document);
+        Arc::make_mut(&mut self.dead).insert_range(rows);
+        self.dead_documents += 1;
+    }
+
+    /// Has it deletions that its tombstone file does not tell?
+    pub fn has_new_dead(&self) -> bool {
+        match &self.body {
+            Body::Sealed { record, .. } => record.dead_documents != self.dead_documents,
+            Body::Memory(_) => false,
+        }
+    }
+
+    pub fn rows(&self) -> u32 {
+        match &self.body {
+            Body::Sealed { segment, .. } => segment.rows(),
+            Body::Memory(memory) => *memory.first_rows.last().expect("it starts with a zero"),
+        }
+    }
+
+    pub fn documents(&self) -> u32 {
+        match &self.body {
+            Body::Sealed { segment, .. } => segment.documents(),
+            Body::Memory(memory) => memory.by_id.len() as u32,
+        }
+    }
+
+    pub fn live_documents(&self) -> u32 {
+        self.documents() - self.dead_documents
+    }
+
+    pub fn content_hash(&self, document: u32) -> u128 {
+        match &self.body {
+            Body::Sealed { segment, .. } => segment.content_hash(document),
+            Body::Memory(memory) => memory.documents[document as usize].content_hash,
+        }
+    }
+
+    /// The rows that a search may return when there is no filter.
+    pub fn live(&self) -> Selection<'_> {
+        if self.dead.is_empty() {
+            Selection::All
+        } else {
+            Selection::Except(&self.dead)
+        }
+    }
+
+    /// The live documents of a part in memory, by age; none of a sealed one.
+    pub fn live_memory(&self) -> Vec<Arc<EmbeddedDocument>> {
+        let Body::Memory(memory) = &self.body else {
+            return Vec::new();
+        };
+        let live = memory
+            .documents
+            .iter()
+            .zip(0..)
+            .filter(|&(_, at)| !self.is_dead(at));
+        live.map(|(document, _)| Arc::clone(document)).collect()
+    }
+
+    /// The document as it was added.
+    pub fn document(&self, document: u32) -> Result<Document> {
+        let (id, text, attributes) = match &self.body {
+            Body::Sealed { segment, .. } => (
+                segment.document_id(document).to_owned(),
+                segment.text(document)?,
+                segment.attributes(document)?,
+            ),
+            Body::Memory(memory) => {
+                let document = &memory.documents[document as usize];
+                (
+                    document.id.clone(),
+                    document.text.clone(),
+                    document.attributes.clone(),
+                )
+            }
+        };
+        Ok(Document {
+            id,
+            text,
+            title: attributes.title,
+            fields: attributes.fields,
+            source: attributes.source,
+        })
+    }
+}
+
+impl Memory {
+    fn segment(&self) -> Result<Arc<Segment>> {
+        // A builder that panicked left `None` there, which the next one may fill.
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(segment) = &*built {
+            return Ok(Arc::clone(segment));
+        }
+        let mut bytes = Vec::new();
+        segment::build(
+            &self.spec,
+            &self.documents,
+            &BuildOptions::default(),
+            &mut bytes,
+        )?;
+        let segment = Arc::new(Segment::from_bytes(bytes, Path::new("unsealed rows"))?);
+        *built = Some(Arc::clone(&segment));
+        Ok(segment)
+    }
+}

@@ -1,0 +1,221 @@
+//! What the catalog (sled) holds, key by key.
+//!
+//! | key | value |
+//! |---|---|
+//! | `q` | [`Counters`]: sequence number, next collection id |
+//! | `c` collection | [`CollectionRecord`] without its segments |
+//! | `g` collection, segment name | [`SegmentRecord`] |
+//! | `i` collection, document id | [`Place`]: where the sealed document lies |
+//! | `w` entry number, part | a part of a write-ahead entry, at most [`MAX_VALUE_BYTES`] |
+//!
+//! Numbers in keys are big-endian, so that keys sort by them. Everything but `w` can be rebuilt from MANIFEST and segments.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::codec;
+use super::kv::{Batch, Kv, MAX_VALUE_BYTES};
+use super::manifest::{CollectionRecord, Manifest, SegmentRecord};
+use crate::document::EmbeddedDocument;
+use crate::error::{Error, Result};
+
+const COUNTERS: &[u8] = b"q";
+
+#[derive(Default, Serialize, Deserialize)]
+struct Counters {
+    seq: u64,
+    next_collection: u32,
+}
+
+/// Where a sealed document lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// The segment's name.
+    pub segment: String,
+    /// The document's ordinal in it.
+    pub document: u32,
+}
+
+/// One acknowledged call that is not yet in a segment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum WalEntry {
+    Add {
+        collection: u32,
+        documents: Vec<EmbeddedDocument>,
+    },
+    Delete {
+        collection: u32,
+        ids: Vec<String>,
+    },
+}
+
+fn key(kind: u8, number: u32, rest: &[u8]) -> Vec<u8> {
+    [&[kind], &number.to_be_bytes()[..], rest].concat()
+}
+
+fn put<T: Serialize>(kv: &Kv, batch: &mut Batch, key: Vec<u8>, value: &T) -> Result<()> {
+    batch.put(
+        key,
+        codec::encode(value).map_err(|what| Error::catalog(kv.folder(), what))?,
+    );
+    Ok(())
+}
+
+fn decode<T: DeserializeOwned>(kv: &Kv, bytes: &[u8]) -> Result<T> {
+    codec::decode(bytes).map_err(|what| Error::catalog(kv.folder(), what))
+}
+
+/// The manifest as the catalog has it: at least as new as the file.
+pub(super) fn read_manifest(kv: &Kv) -> Result<Manifest> {
+    let counters: Counters = match kv.get(COUNTERS)? {
+        Some(bytes) => decode(kv, &bytes)?,
+        None => Counters::default(),
+    };
+    let mut collections = Vec::new();
+    for pair in kv.scan(b"c") {
+        let mut record: CollectionRecord = decode(kv, &pair?.1)?;
+        for pair in kv.scan(&key(b'g', record.id, b"")) {
+            record.segments.push(decode::<SegmentRecord>(kv, &pair?.1)?);
+        }
+        collections.push(record);
+    }
+    Ok(Manifest {
+        seq: counters.seq,
+        next_collection: counters.next_collection,
+        collections,
+    })
+}
+
+/// Puts what differs between two manifests into the batch.
+pub(super) fn put_manifest(
+    kv: &Kv,
+    batch: &mut Batch,
+    old: &Manifest,
+    new: &Manifest,
+) -> Result<()> {
+    put(
+        kv,
+        batch,
+        COUNTERS.to_vec(),
+        &Counters {
+            seq: new.seq,
+            next_collection: new.next_collection,
+        },
+    )?;
+    for record in &new.collections {
+        let before = old.collections.iter().find(|c| c.id == record.id);
+        let bare = CollectionRecord {
+            segments: Vec::new(),
+            ..record.clone()
+        };
+        put(kv, batch, key(b'c', record.id, b""), &bare)?;
+        let known = before.map_or(&[][..], |c| &c.segments);
+        for gone in known
+            .iter()
+            .filter(|s| record.segments.iter().all(|t| t.name != s.name))
+        {
+            batch.remove(key(b'g', record.id, gone.name.as_bytes()));
+        }
+        for segment in record.segments.iter().filter(|s| !known.contains(s)) {
+            put(
+                kv,
+                batch,
+                key(b'g', record.id, segment.name.as_bytes()),
+                segment,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn put_place(
+    kv: &Kv,
+    batch: &mut Batch,
+    collection: u32,
+    id: &str,
+    place: &Place,
+) -> Result<()> {
+    put(kv, batch, key(b'i', collection, id.as_bytes()), place)
+}
+
+pub(super) fn remove_place(batch: &mut Batch, collection: u32, id: &str) {
+    batch.remove(key(b'i', collection, id.as_bytes()));
+}
+
+pub(super) fn place(kv: &Kv, collection: u32, id: &str) -> Result<Option<Place>> {
+    kv.get(&key(b'i', collection, id.as_bytes()))?
+        .map(|bytes| decode(kv, &bytes))
+        .transpose()
+}
+
+/// All ids of a collection with their places, by id.
+pub(super) fn places(kv: &Kv, collection: u32) -> impl Iterator<Item = Result<(String, Place)>> {
+    let prefix = key(b'i', collection, b"");
+    let skip = prefix.len();
+    kv.scan(&prefix).map(move |pair| {
+        let (key, value) = pair?;
+        let id = String::from_utf8(key[skip..].to_vec())
+            .map_err(|_| Error::catalog(kv.folder(), "a document id is not UTF-8"))?;
+        Ok((id, decode(kv, &value)?))
+    })
+}
+
+fn wal_key(number: u64, part: u32) -> Vec<u8> {
+    [&b"w"[..], &number.to_be_bytes(), &part.to_be_bytes()].concat()
+}
+
+/// Puts a write-ahead entry into the batch, in parts. All parts of an entry are in one batch, so it is there whole or not.
+pub(super) fn put_wal(kv: &Kv, batch: &mut Batch, number: u64, entry: &WalEntry) -> Result<()> {
+    let bytes = codec::encode(entry).map_err(|what| Error::catalog(kv.folder(), what))?;
+    for (part, chunk) in bytes.chunks(MAX_VALUE_BYTES).enumerate() {
+        batch.put(
+            wal_key(
+                number,
+                u32::try_from(part).expect("an entry is below 1 GiB"),
+            ),
+            chunk.to_vec(),
+        );
+    }
+    Ok(())
+}
+
+/// All write-ahead entries in the order of their calls, and the number that the next one gets.
+pub(super) fn read_wal(kv: &Kv) -> Result<(Vec<WalEntry>, u64)> {
+    let mut entries = Vec::new();
+    let mut next = 0;
+    let mut open: Option<(u64, Vec<u8>)> = None;
+    for pair in kv.scan(b"w") {
+        let (key, value) = pair?;
+        let Some(number) = key
+            .get(1..9)
+            .and_then(|n| n.try_into().ok())
+            .map(u64::from_be_bytes)
+        else {
+            return Err(Error::catalog(
+                kv.folder(),
+                "a write-ahead row's key is too short",
+            ));
+        };
+        next = number + 1;
+        match &mut open {
+            Some((current, bytes)) if *current == number => bytes.extend_from_slice(&value),
+            _ => {
+                if let Some((_, bytes)) = open.replace((number, value)) {
+                    entries.push(decode(kv, &bytes)?);
+                }
+            }
+        }
+    }
+    if let Some((_, bytes)) = open {
+        entries.push(decode(kv, &bytes)?);
+    }
+    Ok((entries, next))
+}
+
+/// Removes every write-ahead row.
+pub(super) fn trim_wal(kv: &Kv, batch: &mut Batch) -> Result<()> {
+    for pair in kv.scan(b"w") {
+        batch.remove(pair?.0);
+    }
+    Ok(())
+}

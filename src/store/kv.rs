@@ -1,0 +1,100 @@
+//! sled, made to keep what it acknowledges.
+//!
+//! What reading its source and tracing it showed, and what is done here about it:
+//! - `flush()` on Linux only starts write-back (`sync_file_range`): [`Kv::apply`] fsyncs `meta/db` itself after it.
+//! - Values over a few KiB spill to `blobs/`, which is never fsynced: [`MAX_VALUE_BYTES`] keeps values below that.
+//! - A batch is atomic in one tree, also across a crash, so everything lives in the default tree under prefixed keys.
+//! - The default cache is 1 GB; 32 MiB is plenty for ids.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Longer values must be split by the caller.
+pub(super) const MAX_VALUE_BYTES: usize = 4_000;
+const CACHE_BYTES: u64 = 32 << 20;
+
+/// Changes that become durable together.
+#[derive(Default)]
+pub(super) struct Batch(sled::Batch);
+
+impl Batch {
+    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        debug_assert!(
+            value.len() <= MAX_VALUE_BYTES,
+            "{} bytes would spill to a blob",
+            value.len()
+        );
+        self.0.insert(key, value);
+    }
+
+    pub fn remove(&mut self, key: Vec<u8>) {
+        self.0.remove(key);
+    }
+}
+
+/// An ordered map of bytes on disk.
+pub(super) struct Kv {
+    db: sled::Db,
+    folder: PathBuf,
+}
+
+impl Kv {
+    /// Opens or creates the store in `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Catalog`] if sled refuses, or panics on bytes it does not understand.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let open = || {
+            sled::Config::new()
+                .path(folder)
+                .cache_capacity(CACHE_BYTES)
+                .flush_every_ms(None)
+                .open()
+        };
+        // sled panics on some damaged files instead of returning an error; nothing of ours is shared with the closure.
+        let opened = catch_unwind(AssertUnwindSafe(open))
+            .map_err(|_| Error::catalog(folder, "sled could not read its files"))?;
+        let db = opened.map_err(|e| Error::catalog(folder, e.to_string()))?;
+        Ok(Self {
+            db,
+            folder: folder.to_path_buf(),
+        })
+    }
+
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let value = self.db.get(key).map_err(|e| self.failed(&e))?;
+        Ok(value.map(|v| v.to_vec()))
+    }
+
+    /// All pairs whose key starts with `prefix`, by key.
+    pub fn scan(
+        &self,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + use<'_> {
+        self.db.scan_prefix(prefix).map(|pair| {
+            let (key, value) = pair.map_err(|e| self.failed(&e))?;
+            Ok((key.to_vec(), value.to_vec()))
+        })
+    }
+
+    /// Applies the whole batch; durable when it returns.
+    pub fn apply(&self, batch: Batch) -> Result<()> {
+        self.db.apply_batch(batch.0).map_err(|e| self.failed(&e))?;
+        self.db.flush().map_err(|e| self.failed(&e))?;
+        let file = self.folder.join("db");
+        File::open(&file)
+            .and_then(|f| f.sync_all())
+            .map_err(Error::io("sync", &file))
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn failed(&self, error: &sled::Error) -> Error {
+        Error::catalog(&self.folder, error.to_string())
+    }
+}

@@ -1,0 +1,111 @@
+//! One writer a database: an OS lock on `LOCK`, freed by the system however the process ends.
+//!
+//! The file's text names the holder, for the error of the next one. A writer that closed in good order, with nothing left
+//! unsealed, leaves [`CLOSED`] there: then a reader needs neither lock nor sled to see everything acknowledged.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::layout::Layout;
+use crate::error::{Error, Result};
+
+const CLOSED: &str = "closed\n";
+
+/// The lock, held until dropped.
+pub(super) struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock and writes who holds it.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] with the holder's pid, start time and command.
+    pub fn acquire(layout: &Layout) -> Result<Self> {
+        let path = layout.lock();
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Locked {
+                    path: layout.root().to_path_buf(),
+                    holder: holder(&path),
+                });
+            }
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
+        }
+        let started = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs());
+        let command: Vec<String> = std::env::args().take(2).collect();
+        let text = format!(
+            "pid {}, since {started} (Unix time), command: {}\n",
+            std::process::id(),
+            command.join(" ")
+        );
+        // Durable before the first acknowledgement: after a power cut `CLOSED` must not stand beside unsealed rows.
+        overwrite(&mut file, &text)
+            .and_then(|()| file.sync_all())
+            .map_err(Error::io("write", &path))?;
+        Ok(Self { file })
+    }
+
+    /// Says that nothing is left unsealed. A failure only costs the next reader a recovery.
+    pub fn mark_closed(&mut self) {
+        let _ = overwrite(&mut self.file, CLOSED);
+    }
+}
+
+/// Did the last writer close in good order? Then MANIFEST and segments hold everything acknowledged.
+pub(super) fn was_closed(layout: &Layout) -> bool {
+    std::fs::read_to_string(layout.lock()).is_ok_and(|text| text == CLOSED)
+}
+
+fn overwrite(file: &mut File, text: &str) -> std::io::Result<()> {
+    file.rewind()?;
+    file.set_len(0)?;
+    file.write_all(text.as_bytes())
+}
+
+fn holder(path: &Path) -> String {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(1024).read_to_string(&mut text));
+    match read {
+        Ok(_) if !text.trim().is_empty() && text != CLOSED => text.trim().to_owned(),
+        _ => "which one is not known".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_writer_learns_the_first_ones_pid() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let layout = Layout::new(folder.path(), folder.path());
+        let mut first = Lock::acquire(&layout).expect("free");
+        let refused = Lock::acquire(&layout).err().expect("held").to_string();
+        assert!(
+            refused.contains(&format!("pid {}", std::process::id())),
+            "{refused}"
+        );
+        assert!(!was_closed(&layout));
+        first.mark_closed();
+        assert!(was_closed(&layout));
+        drop(first);
+        drop(Lock::acquire(&layout).expect("free again"));
+        assert!(
+            !was_closed(&layout),
+            "a writer that vanished is not one that closed"
+        );
+    }
+}

@@ -1,0 +1,341 @@
+//! Faults: every file operation of a commit fails once, and the state afterwards is the old one or the new one.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::catalog::{Place, WalEntry};
+use super::commit::{Commit, Store};
+use super::dir::{Dir, SystemDir, WriteFile};
+use super::manifest::{CollectionRecord, Manifest, SegmentRecord};
+use super::recover::Opened;
+use crate::document::{Attributes, EmbeddedDocument, EmbeddedPassage};
+use crate::error::{Error, Result};
+use crate::vector::{Metric, Vector};
+
+/// Counts operations and lets one of them fail: the next write is cut in half, a sync or rename does nothing.
+struct FailingDir {
+    count: Arc<AtomicUsize>,
+    fail_at: usize,
+}
+
+impl FailingDir {
+    fn step(count: &AtomicUsize, fail_at: usize) -> io::Result<()> {
+        if count.fetch_add(1, Ordering::SeqCst) == fail_at {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        Ok(())
+    }
+
+    fn tick(&self) -> io::Result<()> {
+        Self::step(&self.count, self.fail_at)
+    }
+}
+
+struct FailingFile {
+    inner: Box<dyn WriteFile>,
+    count: Arc<AtomicUsize>,
+    fail_at: usize,
+}
+
+impl Write for FailingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Err(error) = FailingDir::step(&self.count, self.fail_at) {
+            self.inner.write_all(&bytes[..bytes.len() / 2])?;
+            return Err(error);
+        }
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl WriteFile for FailingFile {
+    fn sync(&mut self) -> io::Result<()> {
+        FailingDir::step(&self.count, self.fail_at)?;
+        self.inner.sync()
+    }
+}
+
+impl Dir for FailingDir {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        self.tick()?;
+        let inner = SystemDir.create(path)?;
+        Ok(Box::new(FailingFile {
+            inner,
+            count: Arc::clone(&self.count),
+            fail_at: self.fail_at,
+        }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.tick()?;
+        SystemDir.rename(from, to)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.tick()?;
+        SystemDir.sync_folder(folder)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.tick()?;
+        SystemDir.remove(path)
+    }
+}
+
+fn entry(id: &str, text: &str) -> WalEntry {
+    let vector = Vector::new(vec![1.0, 0.0]).expect("finite");
+    let passages = vec![EmbeddedPassage {
+        range: 0..text.len(),
+        vector,
+    }];
+    let attributes = Attributes::default();
+    let document = EmbeddedDocument {
+        id: id.into(),
+        text: text.into(),
+        attributes,
+        content_hash: 1,
+        passages,
+    };
+    WalEntry::Add {
+        collection: 0,
+        documents: vec![document],
+    }
+}
+
+/// A collection with one segment whose file says "segment".
+fn seal(store: &mut Store) -> Result<()> {
+    let (name, bytes) = store.write_segment(|out| {
+        out.write_all(b"segment")
+            .map_err(Error::io("write", Path::new("a segment")))
+    })?;
+    let mut manifest = store.manifest().clone();
+    let place = Place {
+        segment: name.clone(),
+        document: 0,
+    };
+    let record = SegmentRecord {
+        name,
+        rows: 1,
+        documents: 1,
+        bytes,
+        tombstones: 0,
+        dead_rows: 0,
+        dead_documents: 0,
+    };
+    manifest.collections[0].segments.push(record);
+    let placed = vec![(0, "a".to_owned(), place)];
+    store.commit(Commit {
+        manifest,
+        placed,
+        removed: Vec::new(),
+        trim_wal: true,
+    })
+}
+
+fn create_collection(store: &mut Store) -> Result<()> {
+    let mut manifest = store.manifest().clone();
+    manifest.next_collection = 1;
+    manifest.collections.push(CollectionRecord {
+        id: 0,
+        name: "c".into(),
+        metric: Metric::Cosine,
+        dimension: Some(2),
+        encoder: None,
+        segments: Vec::new(),
+    });
+    store.commit(Commit {
+        manifest,
+        placed: Vec::new(),
+        removed: Vec::new(),
+        trim_wal: false,
+    })
+}
+
+#[test]
+fn whichever_file_operation_fails_the_state_is_old_or_new_and_nothing_acknowledged_is_lost() {
+    let mut outcomes = [0, 0];
+    for fail_at in 0.. {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().join("db");
+        let count = Arc::new(AtomicUsize::new(usize::MAX / 2));
+        let dir = FailingDir {
+            count: Arc::clone(&count),
+            fail_at,
+        };
+        let mut opened = Opened::open_in(&root, Arc::new(dir)).expect("opens");
+        create_collection(&mut opened.store).expect("nothing fails yet");
+        opened
+            .store
+            .append(&entry("a", "acknowledged"))
+            .expect("nothing fails yet");
+        let before = opened.store.manifest().clone();
+        count.store(0, Ordering::SeqCst);
+        let sealed = seal(&mut opened.store);
+        let operations = count.load(Ordering::SeqCst);
+        drop(opened);
+
+        let opened = Opened::open(&root).expect("opens after the fault");
+        let after = opened.store.manifest();
+        assert_eq!(
+            Manifest::read(&opened.store.layout)
+                .expect("readable")
+                .as_ref(),
+            Some(after),
+            "fault {fail_at}"
+        );
+        if *after == before {
+            assert_eq!(
+                opened.unsealed,
+                [entry("a", "acknowledged")],
+                "fault {fail_at}: the old state"
+            );
+            assert!(
+                sealed.is_err(),
+                "fault {fail_at}: an acknowledged commit is gone"
+            );
+            outcomes[0] += 1;
+        } else {
+            assert_eq!(
+                (after.seq, opened.unsealed.len()),
+                (before.seq + 1, 0),
+                "fault {fail_at}: the new state"
+            );
+            let place = opened
+                .store
+                .place(0, "a")
+                .expect("readable")
+                .expect("placed");
+            let file = std::fs::read(opened.store.layout.segment(&place.segment))
+                .expect("its segment is there");
+            assert_eq!(file, b"segment", "fault {fail_at}");
+            outcomes[1] += 1;
+        }
+        let left = std::fs::read_dir(opened.store.layout.segments())
+            .expect("there")
+            .count();
+        assert_eq!(
+            left,
+            after.collections[0].segments.len(),
+            "fault {fail_at}: left-over files are swept"
+        );
+        if operations <= fail_at {
+            assert!(sealed.is_ok(), "no operation was left to fail");
+            break;
+        }
+    }
+    assert!(
+        outcomes[0] >= 5 && outcomes[1] >= 2,
+        "both outcomes were met: {outcomes:?}"
+    );
+}
+
+#[test]
+fn after_a_commit_of_unknown_fate_the_store_refuses_writes_until_it_is_opened_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("db");
+    let count = Arc::new(AtomicUsize::new(usize::MAX / 2));
+    let dir = FailingDir {
+        count: Arc::clone(&count),
+        fail_at: 0,
+    };
+    let mut opened = Opened::open_in(&root, Arc::new(dir)).expect("opens");
+    count.store(0, Ordering::SeqCst);
+    create_collection(&mut opened.store).expect_err("MANIFEST cannot be written");
+    let refused = opened
+        .store
+        .append(&entry("a", "text"))
+        .expect_err("uncertain");
+    assert!(refused.to_string().contains("open it again"), "{refused}");
+    drop(opened);
+    let mut opened = Opened::open(&root).expect("opens");
+    assert_eq!(
+        opened.store.manifest().collections.len(),
+        1,
+        "the catalog had it: the new state"
+    );
+    opened
+        .store
+        .append(&entry("a", "text"))
+        .expect("certain again");
+}
+
+#[test]
+fn write_ahead_rows_longer_than_a_value_come_back_whole_and_in_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("db");
+    let long = "all work and no play ".repeat(2_000);
+    let mut opened = Opened::open(&root).expect("opens");
+    create_collection(&mut opened.store).expect("commits");
+    let entries = [
+        entry("a", &long),
+        WalEntry::Delete {
+            collection: 0,
+            ids: vec!["a".into()],
+        },
+        entry("b", "short"),
+    ];
+    for entry in &entries {
+        opened.store.append(entry).expect("appends");
+    }
+    drop(opened);
+    assert_eq!(Opened::open(&root).expect("opens").unsealed, entries);
+    assert!(
+        !root
+            .join("meta/blobs")
+            .read_dir()
+            .is_ok_and(|mut d| d.next().is_some()),
+        "no value spilled to a blob"
+    );
+}
+
+#[test]
+fn a_foreign_folder_is_refused_and_left_as_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("thesis.txt"), "mine").expect("writes");
+    assert!(matches!(
+        Opened::open(folder.path()).err(),
+        Some(Error::NotADatabase { .. })
+    ));
+    let names: Vec<_> = folder
+        .path()
+        .read_dir()
+        .expect("there")
+        .flatten()
+        .map(|e| e.file_name())
+        .collect();
+    assert_eq!(names, ["thesis.txt"]);
+    assert!(matches!(
+        Opened::open(&folder.path().join("thesis.txt")).err(),
+        Some(Error::NotADatabase { .. })
+    ));
+}
+
+#[test]
+fn a_manifest_ahead_of_the_catalog_or_missing_is_damage() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("db");
+    let mut opened = Opened::open(&root).expect("opens");
+    create_collection(&mut opened.store).expect("commits");
+    seal(&mut opened.store).expect("commits");
+    let layout = opened.store.layout.clone();
+    let ahead = Manifest {
+        seq: 9,
+        ..opened.store.manifest().clone()
+    };
+    drop(opened);
+    ahead.write(&SystemDir, &layout).expect("writes");
+    assert!(matches!(
+        Opened::open(&root).err(),
+        Some(Error::Damaged { .. })
+    ));
+    std::fs::remove_file(layout.manifest()).expect("there");
+    assert!(matches!(
+        Opened::open(&root).err(),
+        Some(Error::Damaged { .. })
+    ));
+}

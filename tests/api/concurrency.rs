@@ -1,0 +1,109 @@
+//! One database, many threads; one folder, two processes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use vecdb::{CollectionOptions, Database, Document, Error, Vector};
+
+fn point(i: u32) -> Vector {
+    let angle = i as f32 * 0.01;
+    Vector::new(vec![angle.cos(), angle.sin(), 0.5]).expect("finite")
+}
+
+#[test]
+fn readers_always_see_a_whole_state_while_writers_add_delete_and_seal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let db = Database::open(folder.path().join("t.vecdb")).expect("opens");
+    let points = db
+        .create_collection("points", CollectionOptions::vectors(3))
+        .expect("a collection");
+    // Pairs are added and deleted together, so a reader must never count an odd number.
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut queries = 0;
+                while !stop.load(Ordering::Relaxed) || queries == 0 {
+                    let hits = points
+                        .query_vector(point(queries))
+                        .limit(1_000)
+                        .run()
+                        .expect("a query");
+                    assert_eq!(hits.len() % 2, 0, "a call was seen in part");
+                    queries += 1;
+                }
+            });
+        }
+        let writers: Vec<_> = (0..2_u32)
+            .map(|writer| {
+                let (points, db) = (points.clone(), db.clone());
+                scope.spawn(move || {
+                    for i in 0..60 {
+                        let pair = [writer * 1_000 + i * 2, writer * 1_000 + i * 2 + 1];
+                        let documents =
+                            pair.map(|n| (Document::new(n.to_string(), "text"), point(n)));
+                        points.add_vectors(documents).expect("adds");
+                        if i % 3 == 0 {
+                            points.delete(pair.map(|n| n.to_string())).expect("deletes");
+                        }
+                        if i % 20 == 19 {
+                            db.flush().expect("seals");
+                        }
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.join().expect("a writer");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(points.len(), 2 * 2 * 40);
+}
+
+#[test]
+fn a_second_writer_is_refused_and_a_reader_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("t.vecdb");
+    let db = Database::open(&path).expect("opens");
+    let points = db
+        .create_collection("points", CollectionOptions::vectors(3))
+        .expect("a collection");
+    points
+        .add_vectors([(Document::new("a", "sealed"), point(1))])
+        .expect("adds");
+    db.flush().expect("seals");
+    points
+        .add_vectors([(Document::new("b", "not sealed"), point(2))])
+        .expect("adds");
+
+    let refused = Database::open(&path).expect_err("held").to_string();
+    assert!(
+        refused.contains(&format!("pid {}", std::process::id())),
+        "{refused}"
+    );
+
+    let reader = Database::options()
+        .for_reading()
+        .open(&path)
+        .expect("reads beside the writer");
+    assert!(reader.is_read_only());
+    let seen = reader.collection("points").expect("there");
+    assert_eq!(seen.len(), 1, "what is sealed");
+    assert!(matches!(seen.delete(["a"]), Err(Error::ReadOnly { .. })));
+    assert!(matches!(
+        reader.collection("other"),
+        Err(Error::NoCollection { .. })
+    ));
+
+    drop(points);
+    db.close().expect("closes");
+    let reader = Database::options()
+        .for_reading()
+        .open(&path)
+        .expect("reads");
+    assert_eq!(
+        reader.collection("points").expect("there").len(),
+        2,
+        "closing seals"
+    );
+}
