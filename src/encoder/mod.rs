@@ -1,76 +1,267 @@
-//! Texts → unit vectors. INTERFACE DRAFT: bodies follow.
-#![allow(dead_code, unused_variables, missing_docs, reason = "draft")]
+//! Text → unit vectors.
+//!
+//! In: a model folder (Hugging Face layout, BERT architecture) and texts. Out: [`Vector`]s of length 1, and the
+//! [`Window`]s that long texts were cut into. Nothing is ever truncated: the windows of a text cover its every byte.
+//!
+//! ```text
+//! text ─ tokenizer ─ window ─→ Window ─ batch ─ pool ─ session ─→ Vector
+//! model.safetensors ─ weights ─ export ────────────────┘
+//! ```
+//!
+//! | file | |
+//! |---|---|
+//! | `model.rs` | the folder's settings |
+//! | `weights.rs` | its weights file, mapped |
+//! | `tokenizer.rs` | text → tokens with their places |
+//! | `window.rs` | tokens → windows that cover the text |
+//! | `batch.rs` | windows → batches of similar length |
+//! | `pool.rs` | batches → vectors on several threads |
+//! | `session.rs` | ONNX Runtime; the one file that names `ort` |
+//! | `runtime.rs` | finds the library |
+//! | `export/` | weights → ONNX graph |
+//! | `open.rs` | puts the parts together |
+//!
+//! Output order equals input order. A text's vector does not depend on what shares its batch, nor on the number of
+//! threads, beyond rounding (cosine > 0.99999).
+
+mod batch;
+mod export;
+mod model;
+mod open;
+mod pool;
+pub(crate) mod runtime;
+mod session;
+mod tokenizer;
+mod weights;
+mod window;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::vector::Vector;
+use batch::{Plan, TOKEN_BUDGET};
+use model::Model;
+use pool::Pool;
+use tokenizer::Tokenizer;
+
+/// A title of more than this part of a window is cut into windows of its own.
+const TITLE_PART: usize = 4;
 
 /// How an encoder is opened.
 #[derive(Clone, Debug, Default)]
 pub struct EncoderOptions {
-    /// Model folder; else `VECDB_MODEL_DIR`, else the data folder.
+    /// The model folder; else `VECDB_MODEL_DIR`, else the data folder's default model.
     pub model: Option<PathBuf>,
-    /// libonnxruntime; else `ORT_DYLIB_PATH`, beside the executable, the data folder, the system's path.
+    /// The ONNX Runtime library; else `ORT_DYLIB_PATH`, beside the executable, the data folder, the system's path.
     pub runtime: Option<PathBuf>,
-    /// Worker threads; else the cores.
+    /// Worker threads; else as many as the processor runs at once.
     pub threads: Option<usize>,
 }
 
 /// A window of a text that fits the encoder.
 #[derive(Clone, Debug)]
 pub struct Window {
-    /// Bytes of the text, on char boundaries. The windows of a text, in order, overlap or touch and cover every byte.
+    /// Bytes of the text, on char boundaries. The windows of a text, in order, overlap or touch and cover every byte;
+    /// windows of a long title come first and have the range `0..0`.
     pub range: Range<usize>,
     pub(crate) tokens: Vec<u32>,
 }
 
 impl Window {
-    /// Tokens with the special ones.
+    /// Tokens, special ones included.
     pub fn token_count(&self) -> usize {
         self.tokens.len()
     }
 }
 
-/// Cloning is cheap; `Send + Sync`.
+/// Turns texts into vectors. Cloning is cheap; all methods may be called from many threads at once.
 #[derive(Clone)]
-pub struct Encoder {}
+pub struct Encoder(Arc<Inner>);
+
+struct Inner {
+    model: Model,
+    fingerprint: String,
+    tokenizer: Tokenizer,
+    query_prompt: Vec<u32>,
+    passage_prompt: Vec<u32>,
+    pool: Pool,
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder")
+            .field("folder", &self.folder())
+            .field("fingerprint", &self.fingerprint())
+            .finish()
+    }
+}
 
 impl Encoder {
+    /// Opens a model folder.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] if no ONNX Runtime library can be used, naming the places looked at; [`Error::Model`] if the
+    /// folder lacks a file or asks for something that is not supported.
     pub fn open(options: &EncoderOptions) -> Result<Self> {
-        todo!()
+        open::open(options).map(|inner| Self(Arc::new(inner)))
     }
+
+    /// The model's name: its folder's.
     pub fn name(&self) -> &str {
-        todo!()
+        &self.0.model.name
     }
-    /// 32 hex digits over weights, tokenizer, pooling, prompts, length, exporter version.
+
+    /// 32 hex digits over weights, tokenizer, pooling, prompts, window length and the graph's version. Vectors of two
+    /// fingerprints cannot be compared.
     pub fn fingerprint(&self) -> &str {
-        todo!()
+        &self.0.fingerprint
     }
+
+    /// Components of a vector.
     pub fn dimension(&self) -> usize {
-        todo!()
+        self.0.model.config.hidden
     }
+
+    /// Tokens of a window, special ones included.
     pub fn max_tokens(&self) -> usize {
-        todo!()
+        self.0.model.max_tokens
     }
+
+    /// The model folder.
     pub fn folder(&self) -> &Path {
-        todo!()
+        &self.0.model.folder
     }
-    /// Cuts a document's text; the title stands before each window's text where it is short enough.
+
+    /// The ONNX Runtime library that runs.
+    pub fn runtime_path(&self) -> &Path {
+        &self.0.pool.runtime().library().path
+    }
+
+    /// Its version, such as "1.32.0".
+    pub fn runtime_version(&self) -> &str {
+        &self.0.pool.runtime().library().version
+    }
+
+    /// The execution provider that runs the model.
+    pub fn provider(&self) -> &'static str {
+        "CPU"
+    }
+
+    /// The execution providers that the library was built with, of those that vecdb knows.
+    pub fn providers_available(&self) -> Vec<&'static str> {
+        self.0.pool.runtime().providers()
+    }
+
+    /// Cuts a document's text into windows.
+    ///
+    /// A title of at most a quarter of a window stands before each window's text; a longer one is cut into windows of
+    /// its own. A document that fits as a whole is one window.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] if the tokenizer fails.
     pub fn windows(&self, title: Option<&str>, text: &str) -> Result<Vec<Window>> {
-        todo!()
+        self.cut(&self.0.passage_prompt, title.unwrap_or_default(), text)
     }
-    /// One unit vector a window, in order.
+
+    /// One unit vector a window, in order. Equal windows are computed once.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] if the runtime fails or the model gives something that is not a vector.
     pub fn encode(&self, windows: &[Window]) -> Result<Vec<Vector>> {
-        todo!()
+        let plan = Plan::new(
+            windows.iter().map(|window| window.tokens.as_slice()),
+            TOKEN_BUDGET,
+        );
+        let rows = self.0.pool.run(&plan)?;
+        let unit = |row: Vec<f32>| {
+            Vector::new(row)
+                .and_then(Vector::to_unit)
+                .map_err(not_a_vector)
+        };
+        let rows: Vec<Vector> = rows.into_iter().map(unit).collect::<Result<_>>()?;
+        Ok(plan.row_of.iter().map(|&row| rows[row].clone()).collect())
     }
-    /// A query's vector, with the query prompt; a query longer than a window is the mean of its windows.
+
+    /// A query's vector, with the model's query prompt. A query longer than a window gives the mean of its windows.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
     pub fn encode_query(&self, text: &str) -> Result<Vector> {
-        todo!()
+        self.encode_whole(&self.0.query_prompt, text)
     }
-    /// A passage's vector, the same way with the passage prompt.
+
+    /// A passage's vector, in the same way with the passage prompt.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
     pub fn encode_passage(&self, text: &str) -> Result<Vector> {
-        todo!()
+        self.encode_whole(&self.0.passage_prompt, text)
+    }
+
+    fn encode_whole(&self, prompt: &[u32], text: &str) -> Result<Vector> {
+        let mut vectors = self.encode(&self.cut(prompt, "", text)?)?;
+        if vectors.len() == 1 {
+            return Ok(vectors.remove(0));
+        }
+        let mut sum = vec![0.0_f32; self.dimension()];
+        for vector in &vectors {
+            for (total, x) in sum.iter_mut().zip(vector.as_slice()) {
+                *total += x;
+            }
+        }
+        Vector::new(sum)
+            .and_then(Vector::to_unit)
+            .map_err(not_a_vector)
+    }
+
+    fn cut(&self, prompt: &[u32], title: &str, text: &str) -> Result<Vec<Window>> {
+        let tokenizer = &self.0.tokenizer;
+        let fixed = tokenizer.before().len() + prompt.len() + tokenizer.after().len();
+        // `open` checked that the prompts leave room.
+        let capacity = self.0.model.max_tokens - fixed;
+        let window = |title: &[u32], tokens: &[u32], range| Window {
+            range,
+            tokens: [tokenizer.before(), prompt, title, tokens, tokenizer.after()].concat(),
+        };
+
+        let title_tokens = if title.is_empty() {
+            Vec::new()
+        } else {
+            window::leading_ids(tokenizer, title, capacity)?
+        };
+        if title_tokens.len() <= capacity {
+            let room = capacity - title_tokens.len();
+            let tokens = window::leading_ids(tokenizer, text, room)?;
+            if tokens.len() <= room {
+                return Ok(vec![window(&title_tokens, &tokens, 0..text.len())]);
+            }
+        }
+        if title_tokens.len() <= capacity / TITLE_PART {
+            let pieces = window::cut(tokenizer, text, capacity - title_tokens.len())?;
+            return Ok(pieces
+                .into_iter()
+                .map(|piece| window(&title_tokens, &piece.tokens, piece.range))
+                .collect());
+        }
+        let titles = window::cut(tokenizer, title, capacity)?;
+        let texts = window::cut(tokenizer, text, capacity)?;
+        let titles = titles
+            .into_iter()
+            .map(|piece| window(&[], &piece.tokens, 0..0));
+        Ok(titles
+            .chain(
+                texts
+                    .into_iter()
+                    .map(|piece| window(&[], &piece.tokens, piece.range)),
+            )
+            .collect())
+    }
+}
+
+fn not_a_vector(error: Error) -> Error {
+    Error::Encode {
+        what: format!("the model's output cannot be used: {error}"),
     }
 }

@@ -1,0 +1,204 @@
+//! ONNX Runtime: the one file that names `ort`.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ort::environment::Environment;
+use ort::ep::ExecutionProvider;
+use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder};
+use ort::value::{DynValue, Tensor, TensorRef};
+
+use super::export::{IDS, MASK};
+use super::runtime::{self, Library};
+use crate::error::{Error, Result};
+
+/// The process's ONNX Runtime. It allows one environment, for good, so the first library that starts stays.
+static STARTED: Mutex<Option<Runtime>> = Mutex::new(None);
+
+/// ONNX Runtime, loaded and started. Cloning is cheap.
+#[derive(Clone)]
+pub(super) struct Runtime {
+    environment: Environment,
+    library: Arc<Library>,
+}
+
+impl Runtime {
+    /// Starts the library that [`runtime::find`] finds, or returns the one that runs already.
+    pub fn start(explicit: Option<&Path>) -> Result<Self> {
+        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = &*started {
+            return match explicit {
+                Some(path) if !same_file(path, &runtime.library.path) => Err(Error::Runtime {
+                    what: format!(
+                        "{} was asked for, but this process runs {} already, and it can run only one",
+                        path.display(),
+                        runtime.library.path.display()
+                    ),
+                }),
+                _ => Ok(runtime.clone()),
+            };
+        }
+        let library = runtime::find(explicit)?;
+        let environment = ort::init_from(&library.path).map_err(|e| Error::Runtime {
+            what: e.to_string(),
+        })?;
+        let environment =
+            environment
+                .with_telemetry(false)
+                .build()
+                .map_err(|e| Error::Runtime {
+                    what: e.to_string(),
+                })?;
+        let runtime = Self {
+            environment,
+            library: Arc::new(library),
+        };
+        *started = Some(runtime.clone());
+        Ok(runtime)
+    }
+
+    pub fn library(&self) -> &Library {
+        &self.library
+    }
+
+    /// The execution providers that the library was built with, of those that vecdb knows.
+    pub fn providers(&self) -> Vec<&'static str> {
+        let known: [(&str, fn() -> ort::Result<bool>); 3] = [
+            (Cpu::NAME, Cpu::is_available),
+            (Cuda::NAME, Cuda::is_available),
+            (TensorRt::NAME, TensorRt::is_available),
+        ];
+        let found = known
+            .into_iter()
+            .filter(|(_, available)| matches!(available(), Ok(true)));
+        found
+            .map(|(name, _)| name.trim_end_matches("ExecutionProvider"))
+            .collect()
+    }
+}
+
+/// Execution providers to ask the library about, whatever features this build has.
+macro_rules! provider {
+    ($($type:ident = $name:literal),*) => {$(
+        struct $type;
+
+        impl ExecutionProvider for $type {
+            const NAME: &'static str = $name;
+
+            fn register(&self, _: &mut SessionBuilder) -> ort::Result<()> {
+                Ok(())
+            }
+        }
+    )*};
+}
+provider!(
+    Cpu = "CPUExecutionProvider",
+    Cuda = "CUDAExecutionProvider",
+    TensorRt = "TensorrtExecutionProvider"
+);
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Weights that sessions hold in common: as they are, and repacked for the processor.
+pub(super) struct SharedWeights {
+    values: Vec<(String, Arc<DynValue>)>,
+    packed: PrepackedWeights,
+}
+
+impl SharedWeights {
+    pub fn new(runtime: &Runtime) -> Self {
+        // `PrepackedWeights::new` calls into the library; holding a `Runtime` proves that it runs.
+        let _ = runtime;
+        Self {
+            values: Vec::new(),
+            packed: PrepackedWeights::new(),
+        }
+    }
+
+    /// Adds an initializer of the graph by its name.
+    pub fn add(&mut self, name: &str, shape: &[usize], values: Vec<f32>) -> Result<()> {
+        let tensor = Tensor::from_array((shape.to_vec(), values)).map_err(failed)?;
+        self.values
+            .push((name.to_owned(), Arc::new(tensor.into_dyn())));
+        Ok(())
+    }
+}
+
+/// One graph ready to run on one thread.
+pub(super) struct Session(ort::session::Session);
+
+impl Session {
+    /// Opens a graph whose weights lie in files of `folder`.
+    ///
+    /// Without `shared` weights, they are mapped and used as they lie there: ready at once, but slower to run.
+    pub fn open(
+        runtime: &Runtime,
+        graph: &[u8],
+        folder: &Path,
+        shared: Option<&SharedWeights>,
+    ) -> Result<Self> {
+        Self::try_open(runtime, graph, folder, shared)
+            .map(Self)
+            .map_err(|e| Error::Model {
+                path: folder.to_path_buf(),
+                what: format!("ONNX Runtime refuses it: {e}"),
+            })
+    }
+
+    fn try_open(
+        runtime: &Runtime,
+        graph: &[u8],
+        folder: &Path,
+        shared: Option<&SharedWeights>,
+    ) -> ort::Result<ort::session::Session> {
+        let mut builder = SessionBuilder::new(&runtime.environment)?
+            // The graph is written as it is to run.
+            .with_optimization_level(GraphOptimizationLevel::Disable)?
+            .with_intra_threads(1)?
+            .with_inter_threads(1)?
+            // Shapes change with every batch; a pattern a shape would only take memory.
+            .with_memory_pattern(false)?
+            .with_config_entry(
+                "session.model_external_initializers_file_folder_path",
+                folder.to_string_lossy(),
+            )?
+            .with_prepacking(shared.is_some())?;
+        if let Some(shared) = shared {
+            builder = builder.with_prepacked_weights(&shared.packed)?;
+            for (name, value) in &shared.values {
+                builder = builder.with_initializer(name, Arc::clone(value))?;
+            }
+        }
+        builder.commit_from_memory(graph)
+    }
+
+    /// Runs a batch; appends its vectors, `[rows, dimension]`, to `out`.
+    ///
+    /// `ids` and `mask` have shape `[rows, width]`.
+    pub fn run(
+        &mut self,
+        ids: &[i64],
+        mask: &[f32],
+        rows: usize,
+        width: usize,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        let ids = TensorRef::from_array_view(([rows, width], ids)).map_err(failed)?;
+        let mask = TensorRef::from_array_view(([rows, width], mask)).map_err(failed)?;
+        let outputs = self
+            .0
+            .run(ort::inputs![IDS => ids, MASK => mask])
+            .map_err(failed)?;
+        let (_, vectors) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
+        out.extend_from_slice(vectors);
+        Ok(())
+    }
+}
+
+fn failed(error: ort::Error) -> Error {
+    Error::Encode {
+        what: error.to_string(),
+    }
+}

@@ -1,0 +1,127 @@
+//! Text → token ids and where they stand in the text.
+
+use std::path::Path;
+
+use tokenizers::Tokenizer as Inner;
+
+use super::model::{Model, unusable};
+use crate::error::{Error, Result};
+
+/// The file's name in a model folder.
+pub(super) const TOKENIZER_FILE: &str = "tokenizer.json";
+
+/// A token and its bytes in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    pub id: u32,
+    pub start: usize,
+    pub end: usize,
+    /// It is the first token of a word.
+    pub starts_word: bool,
+}
+
+/// The model's own tokenizer, without the padding and truncation that its file may ask for.
+pub(super) struct Tokenizer {
+    inner: Inner,
+    /// What stands before a text: `[CLS]`.
+    before: Vec<u32>,
+    /// What stands after it: `[SEP]`.
+    after: Vec<u32>,
+}
+
+impl Tokenizer {
+    /// Takes the bytes of a `tokenizer.json`.
+    pub fn new(model: &Model, bytes: &[u8]) -> Result<Self> {
+        let wrong = |what: String| unusable(&model.folder, format!("{TOKENIZER_FILE}: {what}"));
+        let mut inner = Inner::from_bytes(bytes).map_err(|e| wrong(e.to_string()))?;
+        inner.with_padding(None);
+        inner
+            .with_truncation(None)
+            .map_err(|e| wrong(e.to_string()))?;
+        let largest = inner.get_vocab(true).into_values().max().unwrap_or(0) as usize;
+        if largest >= model.config.vocabulary {
+            let rows = model.config.vocabulary;
+            return Err(wrong(format!(
+                "it makes token ids up to {largest}, and the model embeds {rows}"
+            )));
+        }
+        let (before, after) = special_tokens(&inner)
+            .ok_or_else(|| wrong("its special tokens do not enclose a text".into()))?;
+        Ok(Self {
+            inner,
+            before,
+            after,
+        })
+    }
+
+    /// Special tokens before a text.
+    pub fn before(&self) -> &[u32] {
+        &self.before
+    }
+
+    /// Special tokens after it.
+    pub fn after(&self) -> &[u32] {
+        &self.after
+    }
+
+    /// Token ids without special tokens, for a text that need not be cut.
+    pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, false).map_err(failed)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Appends the tokens of `text`, which stands `offset` bytes into the whole, without special tokens.
+    ///
+    /// Places never run backwards and stay inside the text, whatever the tokenizer says.
+    pub fn tokens(&self, text: &str, offset: usize, out: &mut Vec<Token>) -> Result<()> {
+        let encoding = self.inner.encode(text, false).map_err(failed)?;
+        let mut last_start = 0;
+        let mut last_word = None;
+        let places = encoding
+            .get_ids()
+            .iter()
+            .zip(encoding.get_offsets())
+            .zip(encoding.get_word_ids());
+        for ((&id, &(start, end)), &word) in places {
+            let start = start.clamp(last_start, text.len());
+            let end = end.clamp(start, text.len());
+            let starts_word = word.is_none() || word != last_word;
+            out.push(Token {
+                id,
+                start: offset + start,
+                end: offset + end,
+                starts_word,
+            });
+            last_start = start;
+            last_word = word;
+        }
+        Ok(())
+    }
+}
+
+/// What the post-processor puts before and after a text.
+fn special_tokens(inner: &Inner) -> Option<(Vec<u32>, Vec<u32>)> {
+    let bare = inner.encode("a", false).ok()?;
+    let full = inner.encode("a", true).ok()?;
+    let (bare, full) = (bare.get_ids(), full.get_ids());
+    if bare.is_empty() {
+        return None;
+    }
+    let at = full.windows(bare.len()).position(|window| window == bare)?;
+    Some((full[..at].to_vec(), full[at + bare.len()..].to_vec()))
+}
+
+fn failed(error: tokenizers::Error) -> Error {
+    Error::Encode {
+        what: format!("the tokenizer failed: {error}"),
+    }
+}
+
+/// The bytes of a model folder's `tokenizer.json`.
+pub(super) fn read(folder: &Path) -> Result<Vec<u8>> {
+    let path = folder.join(TOKENIZER_FILE);
+    std::fs::read(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => unusable(folder, format!("{TOKENIZER_FILE} is missing")),
+        _ => Error::io("read", &path)(e),
+    })
+}
