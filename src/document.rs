@@ -169,7 +169,7 @@ pub(crate) struct EmbeddedDocument {
     pub attributes: Attributes,
     /// xxh3-128 over everything the user gave and the encoder's fingerprint: equal hashes mean nothing to do.
     pub content_hash: u128,
-    /// At least one, by start; together they cover the text.
+    /// At least one, by start, the first at 0; together they cover the text.
     pub passages: Vec<EmbeddedPassage>,
 }
 

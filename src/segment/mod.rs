@@ -1,17 +1,68 @@
-//! Rows → one immutable file → hits. INTERFACE DRAFT: bodies follow.
-#![allow(dead_code, unused_variables, reason = "draft")]
+//! Rows → one immutable file → hits.
+//!
+//!   EmbeddedDocument → build.rs → file → `Segment::open` → filter → rows → search → `RowHit`
+//!
+//! In goes a batch of documents with the vectors of their passages; out comes one file that answers queries on its own and
+//! is never written again. No file holds an absolute path or a number that another builder could give too. Nothing that
+//! lies in a file makes this code panic: it is checked when the segment opens, or when it is read.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `mod.rs` | what goes in and out; the open segment |
+//! | `format.rs` | header, section table, footer, checksums |
+//! | `map.rs` | the file's bytes in memory (unsafe: mapping, casts) |
+//! | `build.rs` | documents → bytes |
+//! | `documents.rs` | the tables of documents and rows |
+//! | `quantise.rs` | f32 → int8, with a proven bound on the error |
+//! | `kernel.rs` | dot products for each instruction set (unsafe: intrinsics) |
+//! | `vectors.rs` | codes and rows as slices |
+//! | `builder.rs` | codes → a raw graph (`hnsw_rs`) |
+//! | `graph.rs` | the frozen graph: repaired, written, validated |
+//! | `search.rs` | walk or scan, and the walk |
+//! | `flat.rs` | the scan |
+//! | `rerank.rs` | exact scores, best first |
+//! | `text/` | stored text, attributes, fields (`tantivy`) |
+//! | `tombstones.rs` | the file of deleted rows |
+//!
+#![doc = include_str!("FORMAT.md")]
 
-use std::io::Write;
+mod build;
+mod builder;
+mod documents;
+mod flat;
+mod format;
+mod graph;
+mod kernel;
+mod map;
+mod quantise;
+mod rerank;
+mod search;
+mod text;
+pub(crate) mod tombstones;
+mod vectors;
+
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
 use crate::document::{Attributes, EmbeddedDocument};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::vector::{Metric, Vector};
-use std::sync::Arc;
+use crate::vector::{MAX_DIMENSION, Metric};
+pub(crate) use build::build;
+use documents::Tables;
+use format::{Kind, Sections};
+use graph::Graph;
+use kernel::Kernel;
+use map::{Map, as_f32, as_i8};
+use quantise::{Quantiser, stride};
+use text::TextIndex;
+use vectors::{Codes, Rows, Space};
 
 /// What all rows of a segment share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,24 +73,26 @@ pub(crate) struct SegmentSpec {
     pub metric: Metric,
 }
 
-#[derive(Clone, Debug, Default)]
+/// How a segment is built.
+#[derive(Clone, Debug)]
 pub(crate) struct BuildOptions {
     /// Segments with fewer rows get no graph.
     pub graph_from_rows: usize,
+    /// Shuffles the order in which rows enter the graph.
     pub seed: u64,
 }
 
-/// Writes one segment. Rows stand in the order of `documents`, each document's passages together.
-pub(crate) fn build(
-    spec: &SegmentSpec,
-    documents: &[Arc<EmbeddedDocument>],
-    options: &BuildOptions,
-    out: &mut dyn Write,
-) -> Result<()> {
-    todo!()
+impl Default for BuildOptions {
+    /// Below 10,000 rows an int8 scan is faster than a graph, and exact.
+    fn default() -> Self {
+        Self {
+            graph_from_rows: 10_000,
+            seed: 0,
+        }
+    }
 }
 
-/// Which rows a search may return.
+/// Which rows a search may return. Numbers beyond the segment's rows mean nothing.
 #[derive(Clone, Copy)]
 pub(crate) enum Selection<'a> {
     All,
@@ -47,6 +100,7 @@ pub(crate) enum Selection<'a> {
     Only(&'a RoaringBitmap),
 }
 
+/// A row found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct RowHit {
     pub row: u32,
@@ -55,90 +109,217 @@ pub(crate) struct RowHit {
 }
 
 /// A segment open for reading; immutable; shared by threads.
-pub(crate) struct Segment {}
+///
+/// Rows and document ordinals given to its methods must be below [`rows`](Self::rows) and [`documents`](Self::documents);
+/// everything that the segment itself returns is.
+pub(crate) struct Segment {
+    spec: SegmentSpec,
+    sections: Arc<Sections>,
+    quantiser: Quantiser,
+    text: TextIndex,
+}
 
 impl Segment {
     /// Maps the file and validates header, footer, small sections and every neighbour id.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::NewerFormat`], or [`Error::Damaged`] with the place.
     pub fn open(path: &Path) -> Result<Self> {
-        todo!()
+        Self::from_map(Map::open(path)?, path)
     }
+
     /// The same over bytes in memory, for rows not yet sealed. `name` stands for the path in errors.
     pub fn from_bytes(bytes: Vec<u8>, name: &Path) -> Result<Self> {
-        todo!()
+        Self::from_map(Map::copy(&bytes, name)?, name)
     }
+
+    fn from_map(map: Map, path: &Path) -> Result<Self> {
+        let sections = Arc::new(Sections::open(map, path)?);
+        let header = sections.header();
+        let (dimension, rows) = (header.dimension as usize, header.rows as usize);
+        if !(1..=MAX_DIMENSION).contains(&dimension) {
+            return Err(sections.damaged(Kind::Header, 16, "the dimension is 0 or too large"));
+        }
+        let metric = build::metric_of(header.metric)
+            .ok_or_else(|| sections.damaged(Kind::Header, 12, "the metric is unknown"))?;
+        let fingerprint = str::from_utf8(sections.bytes(Kind::Fingerprint)).map(str::to_owned);
+        let fingerprint =
+            fingerprint.map_err(|_| sections.damaged(Kind::Fingerprint, 0, "it is not UTF-8"))?;
+        sections.expect_length(Kind::Quantiser, Some(Quantiser::section_bytes(dimension)))?;
+        sections.expect_length(Kind::Codes, rows.checked_mul(stride(dimension)))?;
+        sections.expect_length(Kind::Vectors, rows.checked_mul(4 * dimension))?;
+        let quantiser = Quantiser::read(sections.bytes(Kind::Quantiser))
+            .ok_or_else(|| sections.damaged(Kind::Quantiser, 0, "it holds what no rows give"))?;
+        Tables::new(&sections).validate(&sections)?;
+        Graph::validate(&sections)?;
+        let text = TextIndex::open(Arc::clone(&sections))?;
+        Ok(Self {
+            spec: SegmentSpec {
+                fingerprint,
+                dimension,
+                metric,
+            },
+            sections,
+            quantiser,
+            text,
+        })
+    }
+
     /// Verifies the checksum of every block.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] at the first block that is not as it was written.
     pub fn verify(&self) -> Result<()> {
-        todo!()
+        Kind::ALL
+            .iter()
+            .try_for_each(|&kind| self.sections.verify(kind))
     }
+
     pub fn spec(&self) -> &SegmentSpec {
-        todo!()
+        &self.spec
     }
+
     pub fn rows(&self) -> u32 {
-        todo!()
+        self.sections.header().rows
     }
+
     pub fn documents(&self) -> u32 {
-        todo!()
+        self.sections.header().documents
     }
+
+    /// Bytes of the file.
     pub fn bytes(&self) -> u64 {
-        todo!()
+        self.sections.file_bytes()
     }
+
     pub fn has_graph(&self) -> bool {
-        todo!()
+        Graph::new(&self.sections).is_some()
     }
+
     /// The ordinal of the document with this id.
     pub fn find(&self, id: &str) -> Option<u32> {
-        todo!()
+        self.tables().find(id)
     }
+
     pub fn document_id(&self, document: u32) -> &str {
-        todo!()
+        self.tables().id(document)
     }
+
     pub fn content_hash(&self, document: u32) -> u128 {
-        todo!()
+        self.tables().content_hash(document)
     }
+
     pub fn rows_of(&self, document: u32) -> Range<u32> {
-        todo!()
+        self.tables().rows_of(document)
     }
+
     pub fn document_of(&self, row: u32) -> u32 {
-        todo!()
+        self.tables().document_of(row)
     }
+
     /// Bytes of the document's text.
     pub fn range(&self, row: u32) -> Range<usize> {
-        todo!()
+        self.tables().range(row)
     }
+
     /// [dimension] f32.
     pub fn vector(&self, row: u32) -> &[f32] {
-        todo!()
+        self.space().rows.row(row)
     }
-    pub fn text(&self, document: u32) -> Result<String> {
-        todo!()
-    }
-    pub fn attributes(&self, document: u32) -> Result<Attributes> {
-        todo!()
-    }
-    pub fn passage_text(&self, row: u32) -> Result<String> {
-        todo!()
-    }
-    /// All rows whose document matches.
-    pub fn matching(&self, filter: &Filter) -> Result<RoaringBitmap> {
-        todo!()
-    }
-    /// The best rows, best first; ties by row. Fewer than `k` only if fewer are selected.
-    pub fn search(&self, query: &[f32], k: usize, selection: Selection<'_>) -> Result<Vec<RowHit>> {
-        todo!()
-    }
-}
 
-/// Tombstones: the rows of a segment that are deleted. `segments/<ulid>.<gen>.del`.
-pub(crate) mod tombstones {
-    use super::*;
-    pub(crate) fn write(
-        rows: &RoaringBitmap,
-        segment_rows: u32,
-        out: &mut dyn Write,
-    ) -> Result<()> {
-        todo!()
+    /// The document's whole text.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn text(&self, document: u32) -> Result<String> {
+        self.rows_of(document).map(|row| self.piece(row)).collect()
     }
-    pub(crate) fn read(path: &Path, segment_rows: u32) -> Result<RoaringBitmap> {
-        todo!()
+
+    /// What the document carries beside id and text.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn attributes(&self, document: u32) -> Result<Attributes> {
+        self.text.attributes(self.rows_of(document).start)
+    }
+
+    /// The text of the row's passage. Reads no more of the document than the passage.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn passage_text(&self, row: u32) -> Result<String> {
+        let tables = self.tables();
+        let range = tables.range(row);
+        let mut text = String::with_capacity(range.len());
+        for row in row..tables.rows_of(tables.document_of(row)).end {
+            let piece = tables.piece(row);
+            if piece.start >= range.end {
+                break;
+            }
+            let stored = self.piece(row)?;
+            let wanted = stored.get(..piece.end.min(range.end) - piece.start);
+            text.push_str(wanted.ok_or_else(|| {
+                self.sections
+                    .damaged(Kind::RowRanges, 0, "a passage ends inside a character")
+            })?);
+        }
+        Ok(text)
+    }
+
+    /// All rows whose document matches.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn matching(&self, filter: &Filter) -> Result<RoaringBitmap> {
+        self.text.matching(filter, self.tables())
+    }
+
+    /// The best rows, best first; ties by row. Fewer than `k` only if fewer are selected.
+    ///
+    /// Exact where the rows are scanned, that is without a graph and for small selections; approximate on the graph.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if `query` is of another length than the rows.
+    pub fn search(&self, query: &[f32], k: usize, selection: Selection<'_>) -> Result<Vec<RowHit>> {
+        if query.len() != self.spec.dimension {
+            return Err(Error::Dimension {
+                expected: self.spec.dimension,
+                given: query.len(),
+            });
+        }
+        let code = self.quantiser.query(query);
+        Ok(search::search(
+            self.space(),
+            Graph::new(&self.sections),
+            query,
+            &code,
+            k,
+            selection,
+        ))
+    }
+
+    fn piece(&self, row: u32) -> Result<String> {
+        let stored = self.text.piece(row)?;
+        let expected = self.tables().piece(row).len();
+        if stored.len() == expected {
+            Ok(stored)
+        } else {
+            Err(self
+                .sections
+                .damaged(Kind::TextStore, 0, "a row's text has another length"))
+        }
+    }
+
+    fn tables(&self) -> Tables<'_> {
+        Tables::new(&self.sections)
+    }
+
+    fn space(&self) -> Space<'_> {
+        let dimension = self.spec.dimension;
+        Space {
+            codes: Codes::new(as_i8(self.sections.bytes(Kind::Codes)), dimension),
+            rows: Rows::new(as_f32(self.sections.bytes(Kind::Vectors)), dimension),
+            kernel: Kernel::best(),
+        }
     }
 }

@@ -1,0 +1,313 @@
+//! The tables of documents and rows: who owns which row, and which bytes of the text a row's passage is.
+
+use std::io::{self, Write};
+use std::ops::Range;
+
+use super::format::{Header, Kind, Sections, u32_at, u64_at};
+use super::{EmbeddedDocument, map::as_u32};
+use crate::document::MAX_ID_BYTES;
+use crate::error::{Error, Result};
+
+const ENTRY_BYTES: usize = 40;
+const RANGE_BYTES: usize = 16;
+
+/// Checks what the tables promise, before anything is written.
+pub(super) fn check(documents: &[&EmbeddedDocument]) -> Result<()> {
+    for document in documents {
+        let wrong = |what: &str| {
+            Err(Error::Document {
+                id: document.id.clone(),
+                what: what.into(),
+            })
+        };
+        if document.id.len() > MAX_ID_BYTES {
+            return wrong("its id is too long");
+        }
+        if document.passages.is_empty() {
+            return wrong("it has no passage");
+        }
+        let mut previous = 0;
+        for (nth, passage) in document.passages.iter().enumerate() {
+            let range = &passage.range;
+            if document.text.get(range.clone()).is_none() {
+                return wrong("a passage does not lie on the text's characters");
+            }
+            if range.start < previous || (nth == 0 && range.start != 0) {
+                return wrong("its passages do not start at 0 and go on in order");
+            }
+            previous = range.start;
+        }
+    }
+    let order = id_order(documents);
+    for pair in order.windows(2) {
+        let [a, b] = [pair[0], pair[1]].map(|at| &documents[at as usize].id);
+        if a == b {
+            return Err(Error::DuplicateId { id: a.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn id_order(documents: &[&EmbeddedDocument]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..documents.len() as u32).collect();
+    order.sort_unstable_by_key(|&at| documents[at as usize].id.as_bytes());
+    order
+}
+
+/// Writes [`Kind::Documents`].
+pub(super) fn write_entries(
+    documents: &[&EmbeddedDocument],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let (mut first_row, mut id_start) = (0u32, 0u64);
+    for document in documents {
+        out.write_all(&first_row.to_le_bytes())?;
+        out.write_all(&(document.id.len() as u32).to_le_bytes())?;
+        out.write_all(&id_start.to_le_bytes())?;
+        out.write_all(&(document.text.len() as u64).to_le_bytes())?;
+        out.write_all(&document.content_hash.to_le_bytes())?;
+        first_row += document.passages.len() as u32;
+        id_start += document.id.len() as u64;
+    }
+    Ok(())
+}
+
+/// Writes [`Kind::Ids`].
+pub(super) fn write_ids(documents: &[&EmbeddedDocument], out: &mut dyn Write) -> io::Result<()> {
+    documents
+        .iter()
+        .try_for_each(|document| out.write_all(document.id.as_bytes()))
+}
+
+/// Writes [`Kind::IdOrder`].
+pub(super) fn write_id_order(
+    documents: &[&EmbeddedDocument],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    id_order(documents)
+        .into_iter()
+        .try_for_each(|at| out.write_all(&at.to_le_bytes()))
+}
+
+/// Writes [`Kind::RowRanges`].
+pub(super) fn write_ranges(documents: &[&EmbeddedDocument], out: &mut dyn Write) -> io::Result<()> {
+    documents
+        .iter()
+        .flat_map(|document| &document.passages)
+        .try_for_each(|passage| {
+            out.write_all(&(passage.range.start as u64).to_le_bytes())?;
+            out.write_all(&(passage.range.end as u64).to_le_bytes())
+        })
+}
+
+/// Writes [`Kind::RowDocuments`].
+pub(super) fn write_row_documents(
+    documents: &[&EmbeddedDocument],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    documents.iter().zip(0u32..).try_for_each(|(document, at)| {
+        document
+            .passages
+            .iter()
+            .try_for_each(|_| out.write_all(&at.to_le_bytes()))
+    })
+}
+
+/// The tables of an open segment.
+#[derive(Clone, Copy)]
+pub(super) struct Tables<'a> {
+    entries: &'a [u8],
+    ids: &'a [u8],
+    id_order: &'a [u32],
+    ranges: &'a [u8],
+    row_documents: &'a [u32],
+}
+
+impl<'a> Tables<'a> {
+    /// The tables, not yet validated.
+    pub fn new(sections: &'a Sections) -> Self {
+        Self {
+            entries: sections.bytes(Kind::Documents),
+            ids: sections.bytes(Kind::Ids),
+            id_order: as_u32(sections.bytes(Kind::IdOrder)),
+            ranges: sections.bytes(Kind::RowRanges),
+            row_documents: as_u32(sections.bytes(Kind::RowDocuments)),
+        }
+    }
+
+    /// Checks every entry, so that the methods below hold their promises.
+    pub fn validate(&self, sections: &Sections) -> Result<()> {
+        let Header {
+            rows, documents, ..
+        } = sections.header();
+        sections.expect_length(
+            Kind::Documents,
+            (documents as usize).checked_mul(ENTRY_BYTES),
+        )?;
+        sections.expect_length(Kind::IdOrder, (documents as usize).checked_mul(4))?;
+        sections.expect_length(Kind::RowRanges, (rows as usize).checked_mul(RANGE_BYTES))?;
+        sections.expect_length(Kind::RowDocuments, (rows as usize).checked_mul(4))?;
+        let entry_damaged =
+            |at: u32, what| sections.damaged(Kind::Documents, at as usize * ENTRY_BYTES, what);
+        let (mut next_row, mut next_id) = (0u32, 0u64);
+        for document in 0..documents {
+            let Entry {
+                first_row,
+                id_bytes,
+                id_start,
+                text_bytes,
+            } = self.entry(document);
+            if first_row != next_row || id_start != next_id || id_bytes as usize > MAX_ID_BYTES {
+                return Err(entry_damaged(
+                    document,
+                    "an entry does not follow the one before it",
+                ));
+            }
+            next_id += u64::from(id_bytes);
+            let id = usize::try_from(id_start)
+                .ok()
+                .zip(usize::try_from(next_id).ok());
+            if id
+                .and_then(|(start, end)| self.ids.get(start..end))
+                .and_then(|id| str::from_utf8(id).ok())
+                .is_none()
+            {
+                return Err(entry_damaged(document, "an id is not UTF-8 inside the ids"));
+            }
+            let mut start_before = 0;
+            while next_row < rows && self.row_documents[next_row as usize] == document {
+                let (start, end) = self.raw_range(next_row);
+                let first = next_row == first_row;
+                if start > end || end > text_bytes || start < start_before || (first && start != 0)
+                {
+                    let at = next_row as usize * RANGE_BYTES;
+                    return Err(sections.damaged(
+                        Kind::RowRanges,
+                        at,
+                        "a passage lies outside its document's text or out of order",
+                    ));
+                }
+                start_before = start;
+                next_row += 1;
+            }
+            if next_row == first_row || usize::try_from(text_bytes).is_err() {
+                return Err(entry_damaged(document, "a document has no row"));
+            }
+        }
+        if next_row != rows || next_id != self.ids.len() as u64 {
+            return Err(sections.damaged(
+                Kind::RowDocuments,
+                next_row as usize * 4,
+                "rows or ids belong to no document",
+            ));
+        }
+        if self.id_order.iter().any(|&document| document >= documents) {
+            return Err(sections.damaged(
+                Kind::IdOrder,
+                0,
+                "it names a document that is not there",
+            ));
+        }
+        // Strictly increasing ids are all different, so the order names each document once.
+        if let Some(at) = self
+            .id_order
+            .windows(2)
+            .position(|pair| self.id(pair[0]) >= self.id(pair[1]))
+        {
+            return Err(sections.damaged(Kind::IdOrder, at * 4, "the ids do not stand in order"));
+        }
+        Ok(())
+    }
+
+    /// The ordinal of the document with this id.
+    pub fn find(&self, id: &str) -> Option<u32> {
+        let at = self
+            .id_order
+            .binary_search_by(|&document| self.id(document).cmp(id))
+            .ok()?;
+        Some(self.id_order[at])
+    }
+
+    pub fn id(&self, document: u32) -> &'a str {
+        let Entry {
+            id_start, id_bytes, ..
+        } = self.entry(document);
+        let start = id_start as usize;
+        str::from_utf8(&self.ids[start..start + id_bytes as usize])
+            .expect("`validate` read every id")
+    }
+
+    pub fn content_hash(&self, document: u32) -> u128 {
+        let bytes = &self.entries[document as usize * ENTRY_BYTES..][24..40];
+        bytes
+            .first_chunk()
+            .map(|chunk| u128::from_le_bytes(*chunk))
+            .expect("an entry has 40 bytes")
+    }
+
+    pub fn rows_of(&self, document: u32) -> Range<u32> {
+        let next = document as usize + 1;
+        let end = if next * ENTRY_BYTES < self.entries.len() {
+            self.entry(next as u32).first_row
+        } else {
+            self.row_documents.len() as u32
+        };
+        self.entry(document).first_row..end
+    }
+
+    pub fn document_of(&self, row: u32) -> u32 {
+        self.row_documents[row as usize]
+    }
+
+    /// Bytes of the document's text.
+    pub fn range(&self, row: u32) -> Range<usize> {
+        let (start, end) = self.raw_range(row);
+        start as usize..end as usize
+    }
+
+    /// Bytes of the document's text.
+    pub fn text_bytes(&self, document: u32) -> usize {
+        self.entry(document).text_bytes as usize
+    }
+
+    /// The bytes of the text that are stored with this row: from its passage's start to the next passage's.
+    pub fn piece(&self, row: u32) -> Range<usize> {
+        let document = self.document_of(row);
+        let next = row + 1;
+        let end = if next < self.rows_of(document).end {
+            self.range(next).start
+        } else {
+            self.text_bytes(document)
+        };
+        self.range(row).start..end
+    }
+
+    fn entry(&self, document: u32) -> Entry {
+        let bytes = &self.entries[document as usize * ENTRY_BYTES..][..ENTRY_BYTES];
+        let (u32s, u64s) = (
+            |at| u32_at(bytes, at).unwrap_or_default(),
+            |at| u64_at(bytes, at).unwrap_or_default(),
+        );
+        Entry {
+            first_row: u32s(0),
+            id_bytes: u32s(4),
+            id_start: u64s(8),
+            text_bytes: u64s(16),
+        }
+    }
+
+    fn raw_range(&self, row: u32) -> (u64, u64) {
+        let bytes = &self.ranges[row as usize * RANGE_BYTES..][..RANGE_BYTES];
+        (
+            u64_at(bytes, 0).unwrap_or_default(),
+            u64_at(bytes, 8).unwrap_or_default(),
+        )
+    }
+}
+
+struct Entry {
+    first_row: u32,
+    id_bytes: u32,
+    id_start: u64,
+    text_bytes: u64,
+}

@@ -1,0 +1,267 @@
+//! The frozen graph: what is stored of it, how it is made whole, how it is validated.
+//!
+//!   builder.rs → raw nodes → `Frozen::new`: seeds, repaired links, orphans → sections → `Graph::open` → search.rs
+//!
+//! Upper layers are replaced by at most [`MAX_SEEDS`] of their nodes, which every walk scores first. Rows with equal codes
+//! would crowd each other out of the neighbour lists, so only the first of them is a node and the others are its *twins*,
+//! found through it. Every node is reachable from the seeds and orphans.
+
+use std::collections::HashMap;
+
+use super::builder::{GraphBuilder, M, RawNode};
+use super::format::{Kind, Sections};
+use super::kernel::Kernel;
+use super::map::as_u32;
+use super::vectors::Codes;
+use crate::error::Result;
+
+/// Neighbours of a node, at most.
+pub(super) const WIDTH: usize = 2 * M;
+/// Nodes that every walk scores first, at most.
+pub(super) const MAX_SEEDS: usize = 256;
+/// Fills a neighbour list behind its last neighbour.
+const NONE: u32 = u32::MAX;
+/// A lost node is linked from one of so many nearest reachable nodes, or else becomes an orphan.
+const LINK_CANDIDATES: usize = 64;
+
+/// A graph ready to be written.
+pub(super) struct Frozen {
+    /// Shape `[rows, WIDTH]`.
+    pub neighbours: Vec<u32>,
+    pub seeds: Vec<u32>,
+    pub orphans: Vec<u32>,
+    /// Pairs of a node and a row with the same code, sorted.
+    pub twins: Vec<[u32; 2]>,
+}
+
+impl Frozen {
+    /// Builds the graph of all rows.
+    pub fn new(codes: Codes<'_>, builder: &dyn GraphBuilder, seed: u64) -> Self {
+        let (nodes, twins) = group_by_code(codes);
+        let mut raw = builder.build(codes, &nodes, seed);
+        let mut neighbours = vec![NONE; codes.rows() as usize * WIDTH];
+        for node in &raw {
+            let list = &mut neighbours[node.row as usize * WIDTH..][..WIDTH];
+            list.iter_mut()
+                .zip(&node.neighbours)
+                .for_each(|(slot, &neighbour)| *slot = neighbour);
+        }
+        let seeds = choose_seeds(&mut raw);
+        let orphans = Repair::new(codes, &mut neighbours, &nodes).run(&seeds);
+        Self {
+            neighbours,
+            seeds,
+            orphans,
+            twins,
+        }
+    }
+}
+
+/// The first row of each code, and (first row, other row) for all others.
+fn group_by_code(codes: Codes<'_>) -> (Vec<u32>, Vec<[u32; 2]>) {
+    let mut first: HashMap<&[i8], u32> = HashMap::with_capacity(codes.rows() as usize);
+    let (mut nodes, mut twins) = (Vec::new(), Vec::new());
+    for row in 0..codes.rows() {
+        let node = *first.entry(codes.row(row)).or_insert(row);
+        if node == row {
+            nodes.push(row)
+        } else {
+            twins.push([node, row])
+        }
+    }
+    twins.sort_unstable();
+    (nodes, twins)
+}
+
+/// Nodes of the highest layers.
+fn choose_seeds(raw: &mut [RawNode]) -> Vec<u32> {
+    raw.sort_unstable_by_key(|node| (std::cmp::Reverse(node.level), node.row));
+    raw.iter().take(MAX_SEEDS).map(|node| node.row).collect()
+}
+
+/// Back links keep only the nearest, so a tight cluster can end up with no link from outside. This links it again.
+struct Repair<'a> {
+    codes: Codes<'a>,
+    neighbours: &'a mut [u32],
+    nodes: &'a [u32],
+    reached: Vec<bool>,
+    queue: Vec<u32>,
+}
+
+impl<'a> Repair<'a> {
+    fn new(codes: Codes<'a>, neighbours: &'a mut [u32], nodes: &'a [u32]) -> Self {
+        Self {
+            codes,
+            neighbours,
+            nodes,
+            reached: vec![false; codes.rows() as usize],
+            queue: Vec::new(),
+        }
+    }
+
+    /// Returns the orphans.
+    fn run(mut self, seeds: &[u32]) -> Vec<u32> {
+        for &seed in seeds {
+            self.reached[seed as usize] = true;
+        }
+        self.queue.extend(seeds);
+        self.spread();
+        let mut orphans = Vec::new();
+        for at in 0..self.nodes.len() {
+            let lost = self.nodes[at];
+            if self.reached[lost as usize] {
+                continue;
+            }
+            match self.nearest_with_room(lost) {
+                Some(from) => {
+                    let slot = self.free_slot(from).expect("`nearest_with_room` saw it");
+                    self.neighbours[slot] = lost;
+                }
+                None => orphans.push(lost),
+            }
+            self.reached[lost as usize] = true;
+            self.queue.push(lost);
+            self.spread();
+        }
+        orphans
+    }
+
+    fn spread(&mut self) {
+        while let Some(node) = self.queue.pop() {
+            for slot in node as usize * WIDTH..(node as usize + 1) * WIDTH {
+                let neighbour = self.neighbours[slot];
+                if neighbour != NONE
+                    && !std::mem::replace(&mut self.reached[neighbour as usize], true)
+                {
+                    self.queue.push(neighbour);
+                }
+            }
+        }
+    }
+
+    fn nearest_with_room(&self, lost: u32) -> Option<u32> {
+        let kernel = Kernel::best();
+        let code = self.codes.row(lost);
+        let distance = |node: u32| {
+            let other = self.codes.row(node);
+            i64::from(kernel.dot(other, other)) - 2 * i64::from(kernel.dot(other, code))
+        };
+        let reached = self
+            .nodes
+            .iter()
+            .copied()
+            .filter(|&node| self.reached[node as usize]);
+        let mut near: Vec<(i64, u32)> = reached.map(|node| (distance(node), node)).collect();
+        let wanted = LINK_CANDIDATES.min(near.len());
+        if wanted > 0 {
+            near.select_nth_unstable(wanted - 1);
+        }
+        near.truncate(wanted);
+        near.sort_unstable();
+        near.into_iter()
+            .map(|(_, node)| node)
+            .find(|&node| self.free_slot(node).is_some())
+    }
+
+    fn free_slot(&self, node: u32) -> Option<usize> {
+        let start = node as usize * WIDTH;
+        self.neighbours[start..start + WIDTH]
+            .iter()
+            .position(|&neighbour| neighbour == NONE)
+            .map(|at| start + at)
+    }
+}
+
+/// The graph of an open segment.
+#[derive(Clone, Copy)]
+pub(super) struct Graph<'a> {
+    neighbours: &'a [u32],
+    pub seeds: &'a [u32],
+    pub orphans: &'a [u32],
+    /// Pairs of a node and a row with the same code, sorted.
+    twins: &'a [[u32; 2]],
+}
+
+impl<'a> Graph<'a> {
+    /// The graph, not yet validated. `None` if the segment has none.
+    pub fn new(sections: &'a Sections) -> Option<Self> {
+        let neighbours = as_u32(sections.bytes(Kind::Neighbours));
+        let twins = as_u32(sections.bytes(Kind::Twins)).as_chunks().0;
+        let (seeds, orphans) = (
+            as_u32(sections.bytes(Kind::Seeds)),
+            as_u32(sections.bytes(Kind::Orphans)),
+        );
+        (!neighbours.is_empty()).then_some(Self {
+            neighbours,
+            seeds,
+            orphans,
+            twins,
+        })
+    }
+
+    /// Checks that every id is a row, so that a walk reads nothing but rows.
+    pub fn validate(sections: &'a Sections) -> Result<()> {
+        let rows = sections.header().rows;
+        let Some(graph) = Self::new(sections) else {
+            for kind in [Kind::Neighbours, Kind::Twins, Kind::Seeds, Kind::Orphans] {
+                sections.expect_length(kind, Some(0))?;
+            }
+            return Ok(());
+        };
+        sections.expect_length(Kind::Neighbours, (rows as usize).checked_mul(4 * WIDTH))?;
+        sections.expect_length(Kind::Seeds, Some(4 * graph.seeds.len().min(MAX_SEEDS)))?;
+        sections.expect_length(Kind::Orphans, Some(4 * graph.orphans.len()))?;
+        sections.expect_length(Kind::Twins, Some(8 * graph.twins.len()))?;
+        for (kind, ids) in [
+            (Kind::Seeds, graph.seeds),
+            (Kind::Orphans, graph.orphans),
+            (Kind::Twins, graph.twins.as_flattened()),
+        ] {
+            if let Some(at) = ids.iter().position(|&id| id >= rows) {
+                return Err(sections.damaged(kind, 4 * at, "it names a row that is not there"));
+            }
+        }
+        if let Some(at) = graph
+            .neighbours
+            .iter()
+            .position(|&id| id >= rows && id != NONE)
+        {
+            return Err(sections.damaged(
+                Kind::Neighbours,
+                4 * at,
+                "a node links to a row that is not there",
+            ));
+        }
+        if graph.seeds.is_empty() {
+            return Err(sections.damaged(Kind::Seeds, 0, "the graph has no seeds"));
+        }
+        if !graph.twins.is_sorted() {
+            return Err(sections.damaged(Kind::Twins, 0, "the twins do not stand in order"));
+        }
+        Ok(())
+    }
+
+    /// Rows linked from `node`.
+    pub fn neighbours(&self, node: u32) -> &'a [u32] {
+        let list = &self.neighbours[node as usize * WIDTH..][..WIDTH];
+        let used = list
+            .iter()
+            .position(|&neighbour| neighbour == NONE)
+            .unwrap_or(WIDTH);
+        &list[..used]
+    }
+
+    /// Are there any rows with equal codes?
+    pub fn has_twins(&self) -> bool {
+        !self.twins.is_empty()
+    }
+
+    /// Other rows with the code of `node`.
+    pub fn twins(&self, node: u32) -> impl Iterator<Item = u32> + 'a {
+        let start = self.twins.partition_point(|pair| pair[0] < node);
+        self.twins[start..]
+            .iter()
+            .take_while(move |pair| pair[0] == node)
+            .map(|pair| pair[1])
+    }
+}

@@ -1,0 +1,31 @@
+//! Rows → their exact scores, best first.
+
+use super::RowHit;
+use super::vectors::Space;
+
+/// How many rows, best by code, are scored in f32 so that the best `k` are among them.
+pub(super) fn candidates_for(k: usize) -> usize {
+    k.saturating_mul(2).max(k.saturating_add(16))
+}
+
+/// Scores `rows` in f32 and returns the best `k`, best first, ties by row.
+pub(super) fn rerank(
+    space: Space<'_>,
+    query: &[f32],
+    k: usize,
+    rows: impl IntoIterator<Item = u32>,
+) -> Vec<RowHit> {
+    let score = |row| RowHit {
+        row,
+        score: space.kernel.dot_f32(query, space.rows.row(row)),
+    };
+    let mut hits: Vec<RowHit> = rows.into_iter().map(score).collect();
+    // `total_cmp`: a damaged row may hold NaN.
+    let order = |a: &RowHit, b: &RowHit| b.score.total_cmp(&a.score).then(a.row.cmp(&b.row));
+    if hits.len() > k && k > 0 {
+        hits.select_nth_unstable_by(k - 1, order);
+    }
+    hits.truncate(k);
+    hits.sort_unstable_by(order);
+    hits
+}

@@ -1,0 +1,161 @@
+//! What a segment promises, tried from outside: what goes in comes out, searches are exact or nearly so, filters mean what
+//! their documentation says, and damage is always told.
+
+mod damage;
+mod filters;
+mod golden;
+mod roundtrip;
+mod searching;
+
+use std::path::Path;
+
+use super::*;
+use crate::document::EmbeddedPassage;
+use crate::vector::Vector;
+use crate::document::{Fields, Value};
+
+/// SplitMix64, so that a test's data are the same on every machine.
+pub(super) struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    /// Roughly normal, mean 0.
+    pub fn component(&mut self) -> f32 {
+        let uniform = |bits: u64| (bits >> 40) as f32 / (1u64 << 24) as f32;
+        (0..4).map(|_| uniform(self.next())).sum::<f32>() - 2.0
+    }
+
+    pub fn unit(&mut self, dimension: usize) -> Vector {
+        self.near(&vec![0.0; dimension], 1.0)
+    }
+
+    /// A unit vector around `centre`.
+    pub fn near(&mut self, centre: &[f32], spread: f32) -> Vector {
+        let values: Vec<f32> = centre
+            .iter()
+            .map(|x| x + spread * self.component())
+            .collect();
+        Vector::new(values)
+            .and_then(Vector::to_unit)
+            .expect("not all components are zero")
+    }
+}
+
+pub(super) fn spec(dimension: usize) -> SegmentSpec {
+    SegmentSpec {
+        fingerprint: "test-encoder".into(),
+        dimension,
+        metric: Metric::Cosine,
+    }
+}
+
+/// One passage, the whole text.
+pub(super) fn document(id: impl Into<String>, text: &str, vector: Vector) -> EmbeddedDocument {
+    let passages = vec![EmbeddedPassage {
+        range: 0..text.len(),
+        vector,
+    }];
+    EmbeddedDocument {
+        id: id.into(),
+        text: text.into(),
+        attributes: Attributes::default(),
+        content_hash: 7,
+        passages,
+    }
+}
+
+pub(super) fn bytes_of(
+    dimension: usize,
+    documents: &[EmbeddedDocument],
+    graph_from_rows: usize,
+) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    build(
+        &spec(dimension),
+        documents,
+        &BuildOptions {
+            graph_from_rows,
+            seed: 1,
+        },
+        &mut bytes,
+    )
+    .expect("the documents are whole");
+    bytes
+}
+
+pub(super) fn open(bytes: Vec<u8>) -> Result<Segment> {
+    Segment::from_bytes(bytes, Path::new("test.seg"))
+}
+
+pub(super) fn segment(
+    dimension: usize,
+    documents: &[EmbeddedDocument],
+    graph_from_rows: usize,
+) -> Segment {
+    open(bytes_of(dimension, documents, graph_from_rows)).expect("it was just built")
+}
+
+/// A few documents of every shape, with and without fields, 8 dimensions.
+pub(super) fn mixed_documents(random: &mut Random) -> Vec<EmbeddedDocument> {
+    let texts = [
+        "Sled is an embedded store.",
+        "Größe und Maß: 😀 überall",
+        "short",
+        &"many words ".repeat(400),
+    ];
+    let mut documents = Vec::new();
+    for nth in 0..12 {
+        let text = texts[nth % texts.len()];
+        let mut document = document(format!("id-{:02}-ü", (nth * 5) % 12), text, random.unit(8));
+        document.content_hash = u128::MAX - nth as u128;
+        let cuts: Vec<usize> = (0..=text.len())
+            .filter(|&at| text.is_char_boundary(at))
+            .collect();
+        let mut start = 0;
+        for passage in 1..nth % 5 {
+            start = cuts[cuts
+                .partition_point(|&cut| cut < start + passage * 3)
+                .min(cuts.len() - 1)];
+            let end = cuts[cuts
+                .partition_point(|&cut| cut < start + 9)
+                .min(cuts.len() - 1)];
+            document.passages.push(EmbeddedPassage {
+                range: start..end,
+                vector: random.unit(8),
+            });
+        }
+        if nth % 3 == 0 {
+            // A window that holds the title alone comes first.
+            document.passages.insert(
+                0,
+                EmbeddedPassage {
+                    range: 0..0,
+                    vector: random.unit(8),
+                },
+            );
+        }
+        if nth % 2 == 0 {
+            document.attributes = Attributes {
+                title: Some(format!("title {nth}")),
+                source: Some("notes/a.txt".into()),
+                fields: Fields::from([
+                    ("lang".into(), Value::from(["en", "de"][nth % 4 / 2])),
+                    ("year".into(), Value::from(2000 + nth as i64)),
+                    ("tags".into(), Value::from(vec!["a", "b", "a"])),
+                ]),
+            };
+        }
+        documents.push(document);
+    }
+    documents
+}

@@ -1,0 +1,62 @@
+//! A segment's vectors as slices: int8 codes to find rows by, f32 rows to score them by.
+
+use super::kernel::Kernel;
+use super::quantise::{QueryCode, stride};
+
+/// int8 codes, shape `[rows, stride]`.
+#[derive(Clone, Copy)]
+pub(super) struct Codes<'a> {
+    bytes: &'a [i8],
+    stride: usize,
+}
+
+impl<'a> Codes<'a> {
+    /// `bytes` holds whole rows of `dimension` components, padded.
+    pub fn new(bytes: &'a [i8], dimension: usize) -> Self {
+        Self {
+            bytes,
+            stride: stride(dimension),
+        }
+    }
+
+    pub fn rows(&self) -> u32 {
+        (self.bytes.len() / self.stride) as u32
+    }
+
+    /// One row's code.
+    pub fn row(&self, row: u32) -> &'a [i8] {
+        &self.bytes[row as usize * self.stride..][..self.stride]
+    }
+
+    /// Appends the product of `query` with each of `rows` to `out`.
+    pub fn products(&self, kernel: Kernel, query: &QueryCode, rows: &[u32], out: &mut Vec<i32>) {
+        kernel.dots(&query.code, self.bytes, rows, out);
+    }
+}
+
+/// f32 rows, shape `[rows, dimension]`.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    values: &'a [f32],
+    dimension: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// `values` holds whole rows of `dimension` components.
+    pub fn new(values: &'a [f32], dimension: usize) -> Self {
+        Self { values, dimension }
+    }
+
+    /// One row.
+    pub fn row(&self, row: u32) -> &'a [f32] {
+        &self.values[row as usize * self.dimension..][..self.dimension]
+    }
+}
+
+/// Everything that a search reads of the vectors.
+#[derive(Clone, Copy)]
+pub(super) struct Space<'a> {
+    pub codes: Codes<'a>,
+    pub rows: Rows<'a>,
+    pub kernel: Kernel,
+}
