@@ -31,6 +31,8 @@ mod open;
 mod pool;
 pub(crate) mod runtime;
 mod session;
+#[cfg(test)]
+mod tests;
 mod tokenizer;
 mod weights;
 mod window;

