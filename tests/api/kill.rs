@@ -85,7 +85,7 @@ fn child() {
                 let text = format!("version {version} of {id}");
                 (
                     Document::new(id.to_string(), text).field("version", version as i64),
-                    vector(version ^ id),
+                    vector(version * 100 + id),
                 )
             });
             points.add_vectors(documents).expect("adds");
@@ -204,7 +204,7 @@ fn look(folder: &Path, kill: u64) -> usize {
         assert_eq!(version_of(id), expected, "kill {kill}: document {id}");
         if let Some(version) = expected {
             let hits = points
-                .query_vector(vector(version ^ id))
+                .query_vector(vector(version * 100 + id))
                 .limit(3)
                 .run()
                 .expect("a query");
