@@ -10,8 +10,8 @@ fn a_question_finds_an_answer_that_shares_no_word_with_it() {
     let place = Place::with_notes();
     for (question, answer) in [
         (
-            "two tasks wait for each other and my program hangs",
-            "deadlock",
+            "how do animals find their way over long distances",
+            "migration",
         ),
         ("why is my steak so tasty when fried", "maillard"),
         ("getting the burn of spicy food under control", "chili"),

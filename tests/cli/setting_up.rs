@@ -7,7 +7,7 @@ fn the_demo_answers_its_questions() {
     let ran = vecdb_args(["demo"])
         .exits(0)
         .says(&["added 99 passages of 99 documents"]);
-    for id in ["photosynthesis", "deadlock", "maillard", "write-ahead-log"] {
+    for id in ["photosynthesis", "migration", "maillard", "write-ahead-log"] {
         assert!(
             ran.out.contains(&format!("  {id}  ")),
             "{id} is not among the hits:\n{}",

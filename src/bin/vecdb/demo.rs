@@ -37,7 +37,7 @@ const QUESTIONS: [Question; 4] = [
         filter: None,
     },
     Question {
-        text: "my program hangs because two tasks wait for each other",
+        text: "how do animals find their way over long distances",
         filter: None,
     },
     Question {

@@ -115,7 +115,7 @@ pub struct Ingested {
     pub added: Added,
     /// Time it took, opening the encoder included.
     pub elapsed: Duration,
-    /// Documents that are durable, where a signal came.
+    /// Documents that are stored, where a signal came.
     pub interrupted: Option<u64>,
 }
 
@@ -153,9 +153,9 @@ pub fn run(
     database.close()?;
 
     match ingested.interrupted {
-        Some(durable) => output.note(format_args!(
+        Some(stored) => output.note(format_args!(
             "stopped: {} of {} documents are stored; the same command goes on from here",
-            text::grouped(durable),
+            text::grouped(stored),
             text::grouped(plan.documents)
         )),
         None => output.note(summary(&plan, &ingested)),
@@ -235,11 +235,11 @@ pub fn store(
     output: &Output,
 ) -> Result<Ingested, Failure> {
     let mut meter = Meter::start(plan.text_bytes, output);
-    let mut durable = 0;
+    let mut encoded = 0;
     let result = collection.ingest(
         plan.documents(),
         BatchOptions::default().progress(|progress| {
-            durable = progress.durable_documents;
+            encoded = progress.documents;
             meter.update(
                 progress.text_bytes,
                 plan.text_bytes,
@@ -260,17 +260,15 @@ pub fn store(
             elapsed,
             interrupted: None,
         }),
+        // Breaking off stores what is encoded.
         Err(Error::Cancelled) => Ok(Ingested {
             added: Added::default(),
             elapsed,
-            interrupted: Some(durable),
+            interrupted: Some(encoded),
         }),
         Err(error) => {
-            if durable > 0 {
-                output.note(format_args!(
-                    "{} before the error are stored",
-                    text::count(durable, "document")
-                ));
+            if encoded > 0 {
+                output.note("what was stored before stays; the same command goes on from there");
             }
             Err(error.into())
         }
