@@ -251,3 +251,20 @@ fn a_closed_pipe_is_no_error() {
         (Some(0), "")
     );
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_behind_stdout_is_an_error() {
+    let place = Place::with_notes();
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .expect("/dev/full");
+    let output = place
+        .command()
+        .args(["list"])
+        .stdout(full)
+        .output()
+        .expect("the binary starts");
+    crate::command::Ran::from(output).fails_saying(&["cannot write to stdout"]);
+}

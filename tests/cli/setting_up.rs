@@ -90,5 +90,7 @@ fn a_second_set_up_changes_nothing() {
 fn a_model_folder_that_is_none_is_refused() {
     let place = Place::empty();
     std::fs::create_dir(place.path("hollow")).expect("a folder");
-    vecdb("setup --model", [place.path("hollow").as_path()]).fails_saying(&["hollow"]);
+    vecdb("setup --model", [place.path("hollow").as_path()])
+        .exits(2)
+        .says(&["vecdb: the model folder ", "hollow cannot be used"]);
 }

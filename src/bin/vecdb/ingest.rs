@@ -277,10 +277,9 @@ pub fn store(
 
 fn words(progress: &Progress, plan: &Plan, elapsed: Duration) -> String {
     let mut words = format!(
-        "{} of {} documents, {}, {} passages/s",
+        "{} of {} documents, {} passages/s",
         text::grouped(progress.documents),
         text::grouped(plan.documents),
-        text::count(progress.passages, "passage"),
         text::per_second(progress.passages, elapsed)
     );
     if progress.stage == Stage::Sealing {

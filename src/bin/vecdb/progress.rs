@@ -73,7 +73,7 @@ impl Meter {
 fn bar(total: u64) -> ProgressBar {
     let bar = ProgressBar::new(total);
     // No colours: nothing to take away under NO_COLOR.
-    if let Ok(style) = ProgressStyle::with_template("{bar:20} {percent:>3} %  {wide_msg}") {
+    if let Ok(style) = ProgressStyle::with_template("{bar:12} {percent:>3} %  {wide_msg}") {
         bar.set_style(style);
     }
     bar
