@@ -1,4 +1,40 @@
-//! vecdb: an embedded vector database with a built-in BERT encoder.
+//! An embedded vector database with a built-in BERT encoder: text goes in, similarity search comes out.
+//!
+//!   file ─ingest→ Document ─encoder→ passages with vectors ─segment→ one immutable file ─database→ Hit
+//!
+//! - It is a library and a folder on disk: no server, no network (but for `setup`, when it is asked).
+//! - It writes in one process at a time and reads in any number; what it acknowledged survives a kill.
+//! - Every byte of a text lies in some embedded passage: nothing is cut off.
+//! - It never compares vectors of two different encoders.
+//!
+//! It is not a distributed system, and not a store for documents that nobody searches by meaning.
+//!
+//! Four stages know nothing of each other: `ingest`, `encoder`, `segment`, `store`. `database` joins them. `error`,
+//! `document`, `vector`, `filter` and `home` are leaves that all may use.
+//!
+#![cfg_attr(
+    feature = "encoder",
+    doc = r#"
+```
+# vecdb::setup::ensure()?;
+# let folder = tempfile::tempdir()?;
+# let path = folder.path().join("notes.vecdb");
+use vecdb::{Database, Document};
+
+let db = Database::open(&path)?; // created if absent
+let notes = db.collection("notes")?; // default encoder, cosine
+notes.add([
+    Document::new("a1", "Sled is an embedded store for keys and values.").field("lang", "en"),
+    Document::new("a2", "Onions are fried until they are golden.").field("lang", "en"),
+])?;
+for hit in notes.query("key-value database").filter("lang = 'en'").limit(1).run()? {
+    println!("{:.3} {} {}", hit.score, hit.id, hit.passage);
+#   assert_eq!(hit.id, "a1");
+}
+# Ok::<(), Box<dyn std::error::Error>>(())
+```
+"#
+)]
 
 mod document;
 mod error;
@@ -7,16 +43,22 @@ mod filter;
 mod home;
 mod vector;
 
-mod database;
-#[cfg(feature = "encoder")]
-pub mod encoder;
-pub mod eval;
 #[cfg(feature = "readers")]
 pub mod ingest;
+
+#[cfg(feature = "encoder")]
+pub mod encoder;
+
 mod segment;
+
+mod store;
+
+mod database;
+
+pub mod eval;
+
 #[cfg(feature = "encoder")]
 pub mod setup;
-mod store;
 
 pub use database::{
     Added, BatchOptions, Collection, CollectionInfo, CollectionOptions, Database, DatabaseOptions,

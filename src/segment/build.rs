@@ -5,16 +5,14 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use super::builder::HnswRs;
-use super::format::{Header, Kind, SegmentWriter};
+use super::format::{Header, Kind};
 use super::graph::Frozen;
 use super::quantise::Quantiser;
 use super::vectors::Codes;
+use super::writer::SegmentWriter;
 use super::{BuildOptions, EmbeddedDocument, SegmentSpec, documents as tables, text};
 use crate::error::{Error, Result};
 use crate::vector::Metric;
-
-/// Rows are numbered below this.
-const MAX_ROWS: usize = i32::MAX as usize;
 
 /// Writes one segment. Rows stand in the order of `documents`, each document's passages together.
 ///
@@ -97,11 +95,6 @@ fn rows_of<'a>(spec: &SegmentSpec, documents: &[&'a EmbeddedDocument]) -> Result
         return Err(Error::Dimension {
             expected: spec.dimension,
             given: row.len(),
-        });
-    }
-    if rows.len() > MAX_ROWS {
-        return Err(Error::Query {
-            what: format!("a segment holds at most {MAX_ROWS} passages"),
         });
     }
     Ok(rows)

@@ -3,16 +3,20 @@
 use std::io::{self, Write};
 use std::ops::Range;
 
-use super::format::{Header, Kind, Sections, u32_at, u64_at};
+use super::format::{Header, Kind, u32_at, u64_at};
+use super::sections::Sections;
 use super::{EmbeddedDocument, map::as_u32};
 use crate::document::MAX_ID_BYTES;
 use crate::error::{Error, Result};
 
 const ENTRY_BYTES: usize = 40;
 const RANGE_BYTES: usize = 16;
+/// Rows are numbered below this, as in tantivy.
+const MAX_ROWS: usize = i32::MAX as usize;
 
 /// Checks what the tables promise, before anything is written.
 pub(super) fn check(documents: &[&EmbeddedDocument]) -> Result<()> {
+    let mut rows = 0;
     for document in documents {
         let wrong = |what: &str| {
             Err(Error::Document {
@@ -25,6 +29,10 @@ pub(super) fn check(documents: &[&EmbeddedDocument]) -> Result<()> {
         }
         if document.passages.is_empty() {
             return wrong("it has no passage");
+        }
+        rows += document.passages.len();
+        if rows > MAX_ROWS {
+            return wrong("its segment would hold more than 2,147,483,647 passages");
         }
         let mut previous = 0;
         for (nth, passage) in document.passages.iter().enumerate() {

@@ -9,9 +9,10 @@
 use std::collections::HashMap;
 
 use super::builder::{GraphBuilder, M, RawNode};
-use super::format::{Kind, Sections};
+use super::format::Kind;
 use super::kernel::Kernel;
 use super::map::as_u32;
+use super::sections::Sections;
 use super::vectors::Codes;
 use crate::error::Result;
 

@@ -9,7 +9,9 @@
 //! | file | subject |
 //! |---|---|
 //! | `mod.rs` | what goes in and out; the open segment |
-//! | `format.rs` | header, section table, footer, checksums |
+//! | `format.rs` | the file's frame: sections by kind, the header |
+//! | `writer.rs` | sections → bytes with checksums |
+//! | `sections.rs` | bytes → verified sections |
 //! | `map.rs` | the file's bytes in memory (unsafe: mapping, casts) |
 //! | `build.rs` | documents → bytes |
 //! | `documents.rs` | the tables of documents and rows |
@@ -37,9 +39,11 @@ mod map;
 mod quantise;
 mod rerank;
 mod search;
+mod sections;
 mod text;
 pub(crate) mod tombstones;
 mod vectors;
+mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -56,11 +60,12 @@ use crate::filter::Filter;
 use crate::vector::{MAX_DIMENSION, Metric};
 pub(crate) use build::build;
 use documents::Tables;
-use format::{Kind, Sections};
+use format::Kind;
 use graph::Graph;
 use kernel::Kernel;
 use map::{Map, as_f32, as_i8};
 use quantise::{Quantiser, stride};
+use sections::Sections;
 use text::TextIndex;
 use vectors::{Codes, Rows, Space};
 

@@ -1,1 +1,179 @@
+use proptest::prelude::*;
 
+use super::*;
+
+/// Every answer that a segment gives; errors are fine, panics are not.
+fn use_all(segment: &Segment) {
+    for document in 0..segment.documents() {
+        let _ = segment.text(document);
+        let _ = segment.attributes(document);
+        assert_eq!(segment.find(segment.document_id(document)), Some(document));
+    }
+    for row in 0..segment.rows() {
+        let _ = segment.passage_text(row);
+    }
+    for filter in ["lang", "year", "tags"] {
+        let _ = segment.matching(&Filter::equal(filter, "en").or(Filter::less(filter, 2_005)));
+    }
+    let wanted: RoaringBitmap = (0..segment.rows()).step_by(2).collect();
+    let query = vec![0.25; segment.spec().dimension];
+    for selection in [
+        Selection::All,
+        Selection::Only(&wanted),
+        Selection::Except(&wanted),
+    ] {
+        let _ = segment.search(&query, 3, selection);
+    }
+}
+
+fn whole_file() -> Vec<u8> {
+    static FILE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+    FILE.get_or_init(|| bytes_of(8, &mixed_documents(&mut Random(21)), 1))
+        .clone()
+}
+
+#[test]
+fn every_flipped_bit_is_told() {
+    let bytes = whole_file();
+    let sections = Sections::open(
+        Map::copy(&bytes, Path::new("a.seg")).expect("not empty"),
+        Path::new("a.seg"),
+    )
+    .expect("whole");
+    let bulk = sections.range(Kind::Codes).start..sections.range(Kind::TextNorms).end;
+    for at in 0..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        match open(flipped) {
+            Err(error) => {
+                let told = matches!(&error, Error::Damaged { offset, .. } if *offset <= bytes.len() as u64);
+                assert!(told, "byte {at}: {error}");
+            }
+            Ok(segment) => {
+                assert!(
+                    bulk.contains(&at),
+                    "byte {at} lies in a small part, and open alone must tell"
+                );
+                assert!(segment.verify().is_err(), "byte {at}");
+                use_all(&segment);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_shortened_file_is_told() {
+    let bytes = whole_file();
+    for length in 0..bytes.len() {
+        assert!(
+            matches!(open(bytes[..length].to_vec()), Err(Error::Damaged { .. })),
+            "{length} bytes"
+        );
+    }
+    let mut longer = bytes;
+    longer.push(0);
+    assert!(matches!(open(longer), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn damaged_text_is_an_error_with_its_place_and_never_wrong_text() {
+    let documents: Vec<_> = (0..200)
+        .map(|nth| {
+            document(
+                nth.to_string(),
+                &"word ".repeat(nth + 1),
+                Random(nth as u64).unit(4),
+            )
+        })
+        .collect();
+    let mut bytes = bytes_of(4, &documents, usize::MAX);
+    let whole = open(bytes.clone()).expect("whole");
+    let store = whole.sections.range(Kind::TextStore);
+    bytes[store.start + 10] ^= 4;
+    // tantivy reads the end of its store to open it, which may lie in the same block; then open tells.
+    let error = match open(bytes) {
+        Err(error) => error,
+        Ok(segment) => segment.text(0).expect_err("its block is damaged"),
+    };
+    assert!(
+        matches!(error, Error::Damaged { offset, .. } if offset == store.start as u64),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_newer_format_is_named_as_such() {
+    let mut bytes = whole_file();
+    bytes[8..12].copy_from_slice(&9u32.to_le_bytes());
+    let checksum = xxhash_rust::xxh3::xxh3_64(&bytes[..56]);
+    bytes[56..64].copy_from_slice(&checksum.to_le_bytes());
+    assert!(matches!(
+        open(bytes),
+        Err(Error::NewerFormat {
+            found: 9,
+            supported: 1,
+            ..
+        })
+    ));
+}
+
+/// Makes all checksums right again, as a forger would, so that the checks behind them are reached.
+fn forge(bytes: &mut [u8], sections: &[(Kind, Range<usize>)], footer: usize) {
+    use xxhash_rust::xxh3::xxh3_64;
+    let header = xxh3_64(&bytes[..56]);
+    bytes[56..64].copy_from_slice(&header.to_le_bytes());
+    let mut at = footer + 8 + 24 * sections.len();
+    for (_, range) in sections {
+        for start in range.clone().step_by(format::BLOCK_BYTES) {
+            let sum = xxh3_64(&bytes[start..range.end.min(start + format::BLOCK_BYTES)]);
+            bytes[at..at + 8].copy_from_slice(&sum.to_le_bytes());
+            at += 8;
+        }
+    }
+    let sum = xxh3_64(&bytes[footer..at + 16]);
+    bytes[at + 16..at + 24].copy_from_slice(&sum.to_le_bytes());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn random_damage_never_panics(
+        edits in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..20),
+        cut in proptest::option::of(any::<proptest::sample::Index>()),
+    ) {
+        let mut bytes = whole_file();
+        for (at, value) in edits {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        if let Ok(segment) = open(bytes) {
+            let _ = segment.verify();
+            use_all(&segment);
+        }
+    }
+
+    #[test]
+    fn damage_with_right_checksums_outside_the_text_index_never_panics(
+        edits in proptest::collection::vec((any::<proptest::sample::Index>(), 0usize..14, any::<u8>()), 1..4),
+    ) {
+        let mut bytes = whole_file();
+        let whole = open(bytes.clone()).expect("whole");
+        let sections: Vec<_> = Kind::ALL.iter().map(|&kind| (kind, whole.sections.range(kind))).collect();
+        let footer = sections.last().map_or(0, |(_, range)| range.end.next_multiple_of(64));
+        for (at, section, value) in edits {
+            let range = &sections[section].1;
+            if !range.is_empty() {
+                bytes[range.start + at.index(range.len())] = value;
+            }
+        }
+        forge(&mut bytes, &sections, footer);
+        if let Ok(segment) = open(bytes) {
+            let _ = segment.verify();
+            use_all(&segment);
+        }
+    }
+}

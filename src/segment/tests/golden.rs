@@ -1,1 +1,69 @@
+use std::path::PathBuf;
 
+use super::*;
+
+/// A committed segment of format 1. It must open and answer for ever, or a migration must exist.
+fn golden_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/segment-1.seg")
+}
+
+fn golden_documents() -> Vec<EmbeddedDocument> {
+    let mut random = Random(2_026);
+    let mut documents = mixed_documents(&mut random);
+    documents.extend(
+        (0..40).map(|nth| document(format!("row {nth}"), "a row of the graph", random.unit(8))),
+    );
+    documents.push(document(
+        "copy",
+        "as row 0",
+        documents[12].passages[0].vector.clone(),
+    ));
+    documents
+}
+
+/// The recipe. Run it only for a new format, under a new name:
+/// `cargo test --lib write_the_golden_segment -- --ignored`
+#[test]
+#[ignore = "writes the committed file"]
+fn write_the_golden_segment() {
+    let bytes = bytes_of(8, &golden_documents(), 1);
+    assert!(bytes.len() <= 64 * 1024);
+    std::fs::create_dir_all(golden_file().parent().expect("it lies in a folder"))
+        .expect("the folder can be made");
+    std::fs::write(golden_file(), bytes).expect("the file can be written");
+}
+
+#[test]
+fn a_segment_of_format_1_still_opens_and_answers() {
+    let segment = Segment::open(&golden_file()).expect("committed with the code");
+    segment.verify().expect("as it was written");
+    assert_eq!(segment.spec(), &spec(8));
+    assert!(segment.has_graph());
+    let documents = golden_documents();
+    roundtrip::check_all(&segment, &documents);
+
+    let english = segment
+        .matching(&Filter::equal("lang", "en").and(Filter::less("year", 2_007)))
+        .expect("whole");
+    let named: Vec<&str> = english
+        .iter()
+        .map(|row| segment.document_id(segment.document_of(row)))
+        .collect();
+    assert_eq!(
+        named,
+        [
+            "id-00-ü", "id-00-ü", "id-08-ü", "id-08-ü", "id-08-ü", "id-08-ü"
+        ]
+    );
+
+    let query = documents[12].passages[0].vector.as_slice();
+    let hits = segment
+        .search(query, 2, Selection::All)
+        .expect("the dimension fits");
+    let ids: Vec<&str> = hits
+        .iter()
+        .map(|hit| segment.document_id(segment.document_of(hit.row)))
+        .collect();
+    assert_eq!(ids, ["row 0", "copy"]);
+    assert!(hits.iter().all(|hit| (hit.score - 1.0).abs() < 1e-6));
+}

@@ -1,6 +1,6 @@
 use super::*;
 
-fn check_all(segment: &Segment, documents: &[EmbeddedDocument]) {
+pub(super) fn check_all(segment: &Segment, documents: &[EmbeddedDocument]) {
     assert_eq!(segment.documents() as usize, documents.len());
     let mut row = 0;
     for (ordinal, document) in (0..).zip(documents) {

@@ -136,8 +136,22 @@ impl Columns<'_> {
     where
         T: PartialOrd + Copy + std::fmt::Debug + Send + Sync + 'static,
     {
+        // Clamped, because tantivy takes a range that ends below its least value for one that holds this value.
+        let low = if *range.start() < values.min_value() {
+            values.min_value()
+        } else {
+            *range.start()
+        };
+        let high = if *range.end() > values.max_value() {
+            values.max_value()
+        } else {
+            *range.end()
+        };
+        if low > high {
+            return RoaringBitmap::new();
+        }
         let mut rows = Vec::new();
-        values.get_docids_for_value_range(range, 0..self.rows, &mut rows);
+        values.get_docids_for_value_range(low..=high, 0..self.rows, &mut rows);
         // Ascending; a row with several values can stand there several times.
         rows.dedup();
         RoaringBitmap::from_sorted_iter(rows.iter().copied())

@@ -11,7 +11,8 @@ use tantivy::directory::{
     Directory, DirectoryLock, FileHandle, Lock, OwnedBytes, WatchCallback, WatchHandle, WritePtr,
 };
 
-use crate::segment::format::{Kind, Sections};
+use crate::segment::format::Kind;
+use crate::segment::sections::Sections;
 
 /// The section of each of tantivy's files, by the end of its name.
 pub(super) const FILES: [(&str, Kind); 7] = [

@@ -14,6 +14,8 @@ impl TextIndex {
     /// All rows whose document matches.
     pub fn matching(&self, filter: &Filter, tables: Tables<'_>) -> Result<RoaringBitmap> {
         let rows = self.reader.max_doc();
+        let mut all = RoaringBitmap::new();
+        all.insert_range(0..rows);
         let columns = Columns {
             readers: self.reader.fast_fields(),
             rows,
@@ -22,7 +24,7 @@ impl TextIndex {
             text: self,
             columns,
             tables,
-            all: (0..rows).collect(),
+            all,
         }
         .rows(filter)
     }

@@ -28,7 +28,8 @@ use tantivy::schema::{Field, Value as _};
 use tantivy::store::StoreReader;
 use tantivy::{Index, SegmentReader, TantivyDocument};
 
-use super::format::{Kind, Sections};
+use super::format::Kind;
+use super::sections::Sections;
 use crate::document::Attributes;
 use crate::error::Result;
 use directory::SectionDirectory;

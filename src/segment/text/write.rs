@@ -13,7 +13,8 @@ use super::{ATTRIBUTES, FIELDS, PIECE};
 use crate::document::{Fields, Value};
 use crate::error::{Error, Result};
 use crate::segment::EmbeddedDocument;
-use crate::segment::format::{Kind, SegmentWriter};
+use crate::segment::format::Kind;
+use crate::segment::writer::SegmentWriter;
 
 /// tantivy asks for a budget for its hash tables; it takes more when it needs more.
 const MEMORY_BYTES: usize = 15_000_000;
