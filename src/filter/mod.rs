@@ -8,9 +8,11 @@
 //! | `lex.rs` | text → tokens with their places |
 //! | `parse.rs` | tokens → filter: the language people type |
 //! | `display.rs` | filter → text that parses back to it |
+//! | `matches.rs` | does the condition hold for these fields? |
 
 mod display;
 mod lex;
+mod matches;
 mod parse;
 
 use crate::document::Value;

@@ -1,2 +1,79 @@
-//! x
-fn main() {}
+//! The `vecdb` command: the library for the shell.
+//!
+//!   argv → args.rs → one file a command → output.rs → stdout
+//!                         │                └ progress.rs → stderr
+//!                         └ open.rs → vecdb::Database
+//!
+//! Results go to stdout and everything else to stderr. The exit code is 0 for done or found, 1 for nothing found, 2 for an
+//! error, 130 when a signal ended an ingestion. A reader that closes the pipe early is no error. Only the library's public
+//! interface is used.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `args.rs` | what can be typed, and what all commands share |
+//! | `open.rs` | which database and collection is meant |
+//! | `failure.rs` | how a command ends: exit codes and error messages |
+//! | `output.rs` | lines for people, objects for programs |
+//! | `text.rs` | numbers, durations and passages as people read them |
+//! | `progress.rs` | how far a long call is |
+//! | `interrupt.rs` | Ctrl-C |
+//! | the rest | one command each: its arguments, its help, what it does |
+
+mod args;
+mod check;
+mod completions;
+mod delete;
+mod demo;
+mod doctor;
+mod eval;
+mod failure;
+mod get;
+mod ingest;
+mod interrupt;
+mod list;
+mod open;
+mod output;
+mod progress;
+mod query;
+mod setup;
+mod stats;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::failure::{Failure, Outcome};
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut output = Output::new(&cli.global);
+    let result = run(&cli, &mut output).and_then(|outcome| {
+        output.flush()?;
+        Ok(outcome)
+    });
+    match result {
+        Ok(outcome) => outcome.exit_code(),
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: &Cli, output: &mut Output) -> Result<Outcome, Failure> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Ingest(arguments) => ingest::run(arguments, global, output),
+        Command::Query(arguments) => query::run(arguments, global, output),
+        Command::Get(arguments) => get::run(arguments, global, output),
+        Command::Delete(arguments) => delete::run(arguments, global, output),
+        Command::List(arguments) => list::run(arguments, global, output),
+        Command::Stats => stats::run(global, output),
+        Command::Check => check::run(global, output),
+        Command::Eval(arguments) => eval::run(arguments, global, output),
+        Command::Setup(arguments) => setup::run(arguments, global, output),
+        Command::Doctor => doctor::run(global, output),
+        Command::Demo => demo::run(global, output),
+        Command::Completions(arguments) => completions::run(arguments, output),
+    }
+}

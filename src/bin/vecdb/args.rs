@@ -1,0 +1,138 @@
+//! What can be typed. Help, completions and the parser come from this one definition.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    check, completions, delete, demo, doctor, eval, get, ingest, list, query, setup, stats,
+};
+
+/// The collection that is meant where none is named.
+pub const DEFAULT_COLLECTION: &str = "default";
+
+const AFTER_HELP: &str = "\
+Examples:
+  vecdb demo                                       set up, and see it work
+  vecdb ingest notes/ --db notes.vecdb             put a folder's texts in
+  vecdb query 'store on one machine' --db notes.vecdb
+  VECDB_DB=notes.vecdb vecdb query 'tree that stays balanced' --filter \"year >= 1970\" --json
+
+Exit codes: 0 done or found, 1 nothing found, 2 error, 130 ended by a signal.
+Environment: VECDB_DB, VECDB_MODEL_DIR, VECDB_HOME (the data folder), ORT_DYLIB_PATH, NO_COLOR.";
+
+/// Embedded vector database with a built-in BERT encoder: text in, similarity search out
+#[derive(Debug, Parser)]
+#[command(name = "vecdb", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    /// What all commands share.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that stand before or after the command's name.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The database, a folder
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "VECDB_DB",
+        hide_env_values = true
+    )]
+    pub db: Option<PathBuf>,
+    /// The collection in it [default: default]
+    #[arg(long, short = 'c', global = true, value_name = "NAME")]
+    pub collection: Option<String>,
+    /// One JSON object a line on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Nothing on stderr but errors
+    #[arg(long, short = 'q', global = true)]
+    pub quiet: bool,
+    /// The encoder's model folder, instead of VECDB_MODEL_DIR and the data folder
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub model: Option<PathBuf>,
+    /// The ONNX Runtime library, instead of ORT_DYLIB_PATH and the places searched
+    #[arg(long, global = true, value_name = "FILE")]
+    pub runtime: Option<PathBuf>,
+}
+
+/// The commands, in the order a newcomer meets them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Fetch or register what the encoder needs: ONNX Runtime and a model
+    #[command(after_help = setup::AFTER_HELP)]
+    Setup(setup::Arguments),
+    /// Show what is installed and whether it works
+    #[command(after_help = doctor::AFTER_HELP)]
+    Doctor,
+    /// Set up, ingest the sample collection and run real queries
+    #[command(after_help = demo::AFTER_HELP)]
+    Demo,
+    /// Add files to a collection
+    #[command(after_help = ingest::AFTER_HELP)]
+    Ingest(ingest::Arguments),
+    /// Find the documents nearest to a text
+    #[command(after_help = query::AFTER_HELP)]
+    Query(query::Arguments),
+    /// Print documents by id
+    #[command(after_help = get::AFTER_HELP)]
+    Get(get::Arguments),
+    /// Delete documents
+    #[command(after_help = delete::AFTER_HELP)]
+    Delete(delete::Arguments),
+    /// List documents, or collections
+    #[command(after_help = list::AFTER_HELP)]
+    List(list::Arguments),
+    /// Show what the collections hold and take
+    #[command(after_help = stats::AFTER_HELP)]
+    Stats,
+    /// Verify every checksum; list what is damaged
+    #[command(after_help = check::AFTER_HELP)]
+    Check,
+    /// Measure retrieval on queries with known answers
+    #[command(after_help = eval::AFTER_HELP)]
+    Eval(eval::Arguments),
+    /// Print a shell's completion script
+    #[command(after_help = completions::AFTER_HELP)]
+    Completions(completions::Arguments),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example_and_its_json() {
+        for command in Cli::command().get_subcommands() {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                help.contains("Example"),
+                "{} has no example",
+                command.get_name()
+            );
+            let mute = ["completions"].contains(&command.get_name());
+            assert!(
+                mute || help.contains("With --json"),
+                "{} does not describe its JSON",
+                command.get_name()
+            );
+        }
+    }
+}

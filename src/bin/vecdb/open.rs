@@ -1,0 +1,57 @@
+//! Which database and which collection is meant.
+
+use std::path::Path;
+
+use vecdb::{Collection, Database, DatabaseOptions};
+
+use crate::args::{DEFAULT_COLLECTION, Global};
+use crate::failure::Failure;
+
+impl Global {
+    /// The database's folder.
+    ///
+    /// # Errors
+    /// Where neither `--db` nor `VECDB_DB` names one. There is no default: a database that is made wherever the shell
+    /// happens to stand is not found again.
+    pub fn database_path(&self) -> Result<&Path, Failure> {
+        self.db.as_deref().ok_or_else(|| {
+            Failure::Usage("which database? name its folder with --db DIR, or set VECDB_DB".into())
+        })
+    }
+
+    /// The collection's name.
+    pub fn collection_name(&self) -> &str {
+        self.collection.as_deref().unwrap_or(DEFAULT_COLLECTION)
+    }
+
+    /// The options that `--model` and `--runtime` ask for.
+    pub fn options(&self) -> DatabaseOptions {
+        let mut options = Database::options();
+        if let Some(folder) = &self.model {
+            options = options.model(folder);
+        }
+        if let Some(library) = &self.runtime {
+            options = options.runtime(library);
+        }
+        options
+    }
+
+    /// Opens the database for commands that change nothing. Never makes one, and does not wait for a writer.
+    pub fn open_for_reading(&self) -> Result<Database, Failure> {
+        let path = self.database_path()?;
+        Ok(self.options().must_exist().for_reading().open(path)?)
+    }
+
+    /// The collection, for commands that change nothing.
+    pub fn collection_for_reading(&self) -> Result<Collection, Failure> {
+        Ok(self
+            .open_for_reading()?
+            .existing_collection(self.collection_name())?)
+    }
+
+    /// Opens a database that exists, to change it.
+    pub fn open_for_writing(&self) -> Result<Database, Failure> {
+        let path = self.database_path()?;
+        Ok(self.options().must_exist().open(path)?)
+    }
+}

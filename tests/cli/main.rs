@@ -1,0 +1,23 @@
+//! The command as a shell sees it: stdout, stderr and exit code apart, with the real binary and the real encoder.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `command.rs` | runs the binary; folders and databases to run it on |
+//! | `help.rs` | help, usage errors, completions |
+//! | `ingest.rs` | files in, good and bad |
+//! | `query.rs` | hits out |
+//! | `documents.rs` | get, list, delete, stats, check |
+//! | `opening.rs` | databases that are missing, foreign, newer, locked, or of another encoder |
+//! | `evaluation.rs` | eval |
+//! | `setting_up.rs` | setup, doctor, demo |
+
+#![cfg(feature = "cli")]
+
+mod command;
+mod documents;
+mod evaluation;
+mod help;
+mod ingest;
+mod opening;
+mod query;
+mod setting_up;

@@ -1,0 +1,96 @@
+//! setup, doctor, demo.
+
+use crate::command::{Place, vecdb, vecdb_args};
+
+#[test]
+fn the_demo_answers_its_questions() {
+    let ran = vecdb_args(["demo"])
+        .exits(0)
+        .says(&["added 99 passages of 99 documents"]);
+    for id in ["photosynthesis", "migration", "maillard", "write-ahead-log"] {
+        assert!(
+            ran.out.contains(&format!("  {id}  ")),
+            "{id} is not among the hits:\n{}",
+            ran.out
+        );
+    }
+    assert!(ran.out.contains("Next:"), "{}", ran.out);
+}
+
+#[test]
+fn the_demo_s_database_can_be_kept() {
+    let place = Place::empty();
+    let hits = place.run("demo --json").exits(0).objects();
+    assert_eq!(hits.len(), 8);
+    assert!(
+        hits[0]["query"].is_string()
+            && hits[0]["filter"].is_null()
+            && hits[7]["filter"].is_string()
+    );
+    assert!(
+        hits[6..]
+            .iter()
+            .all(|hit| hit["fields"]["topic"] == "databases")
+    );
+    assert_eq!(place.run("stats --json").exits(0).object()["documents"], 99);
+    place.run("demo").exits(0).says(&["99 unchanged"]);
+}
+
+#[test]
+fn the_doctor_finds_nothing_wrong() {
+    let report = vecdb_args(["doctor", "--json"]).exits(0).object();
+    assert_eq!(report["problems"], serde_json::json!([]));
+    assert_eq!(report["model"]["dimension"], 384);
+    assert!(
+        report["self_test"]["tokens_per_second"]
+            .as_f64()
+            .is_some_and(|rate| rate > 0.0),
+        "{report}"
+    );
+    let people = vecdb_args(["doctor"]).exits(0).out;
+    assert!(
+        people.contains(report["runtime"]["version"].as_str().expect("the version")),
+        "{people}"
+    );
+}
+
+#[test]
+fn the_doctor_names_what_is_missing_and_exits_2() {
+    let place = Place::empty();
+    let report = vecdb("doctor --json --model", [place.path("no-model").as_path()])
+        .exits(2)
+        .object();
+    assert!(report["model"].is_null(), "{report}");
+    assert!(
+        report["problems"]
+            .as_array()
+            .is_some_and(|problems| problems
+                .iter()
+                .any(|problem| problem.to_string().contains("no-model"))),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_second_set_up_changes_nothing() {
+    let report = vecdb_args(["setup", "--json"]).exits(0).object();
+    assert_eq!(report["changes"], serde_json::json!([]));
+    let ran = vecdb_args(["setup"]).exits(0);
+    assert!(
+        ran.out.starts_with(&format!(
+            "ONNX Runtime {}",
+            report["runtime_version"].as_str().expect("the version")
+        )),
+        "{}",
+        ran.out
+    );
+}
+
+#[test]
+fn a_model_folder_that_is_none_is_refused() {
+    let place = Place::empty();
+    std::fs::create_dir(place.path("hollow")).expect("a folder");
+    vecdb("setup --model", [place.path("hollow").as_path()])
+        .exits(2)
+        .says(&["vecdb: the model folder ", "hollow cannot be used"]);
+}
