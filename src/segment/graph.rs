@@ -107,24 +107,40 @@ impl<'a> Repair<'a> {
         }
         self.queue.extend(seeds);
         self.spread();
+        // Nearly every lost node links to some node that is reached; a link back from there costs no search.
+        for &lost in self.nodes {
+            if !self.reached[lost as usize]
+                && let Some(from) = self.neighbour_with_room(lost)
+            {
+                self.link(from, lost);
+            }
+        }
         let mut orphans = Vec::new();
-        for at in 0..self.nodes.len() {
-            let lost = self.nodes[at];
+        for &lost in self.nodes {
             if self.reached[lost as usize] {
                 continue;
             }
             match self.nearest_with_room(lost) {
-                Some(from) => {
-                    let slot = self.free_slot(from).expect("`nearest_with_room` saw it");
-                    self.neighbours[slot] = lost;
+                Some(from) => self.link(from, lost),
+                None => {
+                    orphans.push(lost);
+                    self.reach(lost);
                 }
-                None => orphans.push(lost),
             }
-            self.reached[lost as usize] = true;
-            self.queue.push(lost);
-            self.spread();
         }
         orphans
+    }
+
+    fn link(&mut self, from: u32, lost: u32) {
+        let slot = self.free_slot(from).expect("the caller saw it");
+        self.neighbours[slot] = lost;
+        self.reach(lost);
+    }
+
+    fn reach(&mut self, node: u32) {
+        self.reached[node as usize] = true;
+        self.queue.push(node);
+        self.spread();
     }
 
     fn spread(&mut self) {
@@ -138,6 +154,12 @@ impl<'a> Repair<'a> {
                 }
             }
         }
+    }
+
+    fn neighbour_with_room(&self, lost: u32) -> Option<u32> {
+        let list = &self.neighbours[lost as usize * WIDTH..][..WIDTH];
+        let mut linked = list.iter().copied().filter(|&node| node != NONE);
+        linked.find(|&node| self.reached[node as usize] && self.free_slot(node).is_some())
     }
 
     fn nearest_with_room(&self, lost: u32) -> Option<u32> {
