@@ -10,7 +10,7 @@ use vecdb::{Collection, Database};
 
 use crate::args::Global;
 use crate::failure::{Failure, Outcome};
-use crate::ingest;
+use crate::load;
 use crate::output::Output;
 use crate::query::{HitObject, print_hit};
 use crate::text;
@@ -81,14 +81,14 @@ pub fn run(global: &Global, output: &mut Output) -> Result<Outcome, Failure> {
     };
     let database = global.options().open(path)?;
     let collection = database.collection(global.collection_name())?;
-    let plan = ingest::plan(
+    let plan = load::plan(
         Sources::new()
             .reader("notes.jsonl", NOTES)
             .format(Format::JsonLines),
         output,
     )?;
-    let ingested = ingest::store(&plan, &collection, None, output)?;
-    output.note(format_args!("{}\n", ingest::summary(&plan, &ingested)));
+    let ingested = load::store(&plan, &collection, None, output)?;
+    output.note(format_args!("{}\n", load::summary(&plan, &ingested)));
 
     let mut all_answered = true;
     for question in &QUESTIONS {
@@ -131,7 +131,7 @@ fn ask(question: &Question, collection: &Collection, output: &mut Output) -> Res
             .filter
             .map(|filter| format!(" --filter \"{filter}\""))
             .unwrap_or_default();
-        let asked = output.bold(&format!("{} query '{}'{filter}", program(), question.text));
+        let asked = output.bold(&format!("vecdb query '{}'{filter}", question.text));
         output.line(format_args!("$ {asked}  {}", output.dim(&elapsed)))?;
     }
     for (rank, hit) in (1..).zip(&hits) {
