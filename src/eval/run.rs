@@ -178,4 +178,11 @@ mod tests {
             );
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in "([a-z0-9\t\n \r{}\":_ü-]|query-id\tcorpus-id\tscore\n|q 0 d 1\n|q Q0 d 1 0.5 x\n|\\{\"_id\": \"a\", \"text\": \"x\"\\}\n){0,30}") {
+            let _ = Run::parse_trec(&text, "t");
+        }
+    }
 }

@@ -73,7 +73,8 @@ fn operand(f: &mut Formatter<'_>, part: &Filter) -> fmt::Result {
     }
 }
 
-struct Name<'a>(&'a str);
+/// A field name, in backticks where it needs them.
+pub(super) struct Name<'a>(pub &'a str);
 
 impl Display for Name<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

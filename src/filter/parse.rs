@@ -1,6 +1,6 @@
 //! Tokens → filter, by recursive descent. [`Filter::parse`] describes the language.
 
-use super::display::KEYWORDS;
+use super::display::{KEYWORDS, Name};
 use super::lex::{Fault, Token, fault, next_token};
 use super::{Comparison, Filter};
 use crate::document::Value;
@@ -230,12 +230,12 @@ impl<'a> Parser<'a> {
     fn comparison(&mut self, field: String) -> Result<Filter, Fault> {
         if self.eat("not")? {
             return match self.eat("in")? {
-                true => Ok(Filter::In(field, self.values()?).negate()),
+                true => Ok(self.membership(field)?.negate()),
                 false => fault(self.start, "expected `in` after `not`"),
             };
         }
         if self.eat("in")? {
-            return Ok(Filter::In(field, self.values()?));
+            return self.membership(field);
         }
         let (comparison, is_negated) = match &self.token {
             Token::Symbol("=") => (Comparison::Equal, false),
@@ -245,10 +245,10 @@ impl<'a> Parser<'a> {
             Token::Symbol(">") => (Comparison::Greater, false),
             Token::Symbol(">=") => (Comparison::GreaterOrEqual, false),
             Token::Word(word) if word.eq_ignore_ascii_case("is") => {
-                return fault(
-                    self.start,
-                    "write `exists field`, or `not exists field` for null or absent",
-                );
+                let field = Name(&field);
+                let what =
+                    format!("write `exists {field}`, or `not exists {field}` for null or absent");
+                return fault(self.start, what);
             }
             Token::End | Token::Symbol(")" | "and" | "or") | Token::Word(_) => {
                 return fault(
@@ -266,7 +266,7 @@ impl<'a> Parser<'a> {
         let operator = self.text[self.start..self.end].to_owned();
         self.advance()?;
         let place = self.start;
-        let value = self.value(&operator)?;
+        let value = self.value(&field, &operator)?;
         if matches!(value, Value::Bool(_)) && comparison != Comparison::Equal {
             return fault(place, "true and false are compared with `=` and `!=` only");
         }
@@ -279,7 +279,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `(value, value, …)`, where the last comma may stand before the parenthesis.
-    fn values(&mut self) -> Result<Vec<Value>, Fault> {
+    fn membership(&mut self, field: String) -> Result<Filter, Fault> {
         let opened = self.start;
         if !self.eat("(")? {
             return fault(
@@ -290,7 +290,7 @@ impl<'a> Parser<'a> {
         let mut values = Vec::new();
         let mut before = "(";
         while !self.eat(")")? {
-            values.push(self.value(before)?);
+            values.push(self.value(&field, before)?);
             before = ",";
             if !self.eat(",")? && !self.at(")") {
                 return match self.token {
@@ -299,10 +299,10 @@ impl<'a> Parser<'a> {
                 };
             }
         }
-        Ok(values)
+        Ok(Filter::In(field, values))
     }
 
-    fn value(&mut self, before: &str) -> Result<Value, Fault> {
+    fn value(&mut self, field: &str, before: &str) -> Result<Value, Fault> {
         if self.eat("true")? {
             return Ok(Value::Bool(true));
         }
@@ -314,9 +314,10 @@ impl<'a> Parser<'a> {
                 Token::Value(value) => Ok(value),
                 _ => unreachable!("just seen to be a value"),
             },
-            Token::Word(word) if word.eq_ignore_ascii_case("null") => {
-                fault(self.start, "null is not compared; use `not exists field`")
-            }
+            Token::Word(word) if word.eq_ignore_ascii_case("null") => fault(
+                self.start,
+                format!("null is not compared; use `not exists {}`", Name(field)),
+            ),
             Token::Word(word) => fault(self.start, format!("a string needs quotes: '{word}'")),
             Token::Name(name) => fault(
                 self.start,

@@ -47,7 +47,7 @@ pub(super) fn document(
         None => {
             return Err(format!(
                 "there is no text under {}; name its key by `--text-field`; the keys are {}",
-                list(&TEXT_NAMES),
+                list(TEXT_NAMES),
                 list(object.keys())
             ));
         }
@@ -73,9 +73,22 @@ pub(super) fn document(
         },
     };
     let mut document = Document::new(id, text);
-    document.title = title.filter(|title| !title.trim().is_empty());
+    document.title = title;
+    settle_title(&mut document);
     flatten(object, "", &mut document.fields)?;
     Ok(document)
+}
+
+/// A record with a title and an empty text is that of a text nobody has but its title, as library catalogues hold them: the
+/// title is its text then. A blank title is none.
+pub(super) fn settle_title(document: &mut Document) {
+    let is_blank = |text: &String| text.trim().is_empty();
+    document.title = document.title.take().filter(|title| !is_blank(title));
+    if is_blank(&document.text)
+        && let Some(title) = document.title.take()
+    {
+        document.text = title;
+    }
 }
 
 /// The value under the name that was asked for, or under the first default name that is there; null is as if it were not.

@@ -30,11 +30,10 @@
 //! from version to version, so reading the same folder again updates its documents and adds none twice.
 //!
 //! In records, the id is `_id` or else `id` (a string or an integer), the text is `text`, else `content`, else `body`, and
-//! the title is `title`; [`Sources::id_field`] and its like name others, `a.b` reaching into nested objects. Every other
-//! key or column becomes a field:
+//! the title is `title`; [`Sources::id_field`] and its like name others, `a.b` reaching into nested objects. Where the text
+//! is empty and there is a title, the title is the text. Every other key or column becomes a field:
 //!
-//! - JSON: nested objects are flattened with dots; arrays become lists of strings, their numbers, booleans and objects as
-//!   JSON text; integers beyond 64 bits become floats; null stays null.
+//! - JSON: nested objects are flattened with dots; arrays become lists of strings, what else is in them as JSON text; integers beyond 64 bits become floats; null stays null.
 //! - CSV: a cell that is wholly a number in its plain form (`12`, `-0.5`, `1e3`; not `007` or `+1`) or `true`/`false` in
 //!   any case is that value, any other is a string; an empty cell is an absent field.
 //!
@@ -155,7 +154,7 @@ impl Sources {
         self
     }
 
-    /// Leaves bad records and files out, counted and listed in the plan, instead of failing at the first.
+    /// Leaves bad records, and bad files in folders, out, counted and listed in the plan, instead of failing at the first.
     #[must_use]
     pub fn skip_bad(mut self, skip: bool) -> Self {
         self.options.skip_bad = skip;
@@ -166,8 +165,9 @@ impl Sources {
     ///
     /// # Errors
     /// [`Error::Input`](crate::Error::Input) naming file, line and reason for the first bad record (broken JSON, no text,
-    /// an empty text, invalid UTF-8, an id that stands twice), unless `skip_bad` is set; also for a named file of unknown
-    /// format, and where nothing is found to read. [`Error::Io`](crate::Error::Io) for what cannot be opened.
+    /// an empty text, invalid UTF-8, an id that stands twice), unless `skip_bad` is set; in any case for a named file of
+    /// unknown format, and where nothing is found to read. [`Error::Io`](crate::Error::Io) for what is missing, cannot be
+    /// opened (unless `skip_bad` is set), or fails while it is read.
     pub fn plan(self) -> Result<Plan> {
         self.plan_with(|_| ControlFlow::Continue(()))
     }
@@ -180,3 +180,6 @@ impl Sources {
         plan::plan(self, &mut progress)
     }
 }
+
+#[cfg(test)]
+mod tests;

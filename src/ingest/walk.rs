@@ -1,11 +1,12 @@
 //! Paths → the files to read, in a fixed order.
 //!
 //! Folders are read in the order of their file names' bytes. Hidden entries are passed over, links are followed, and a
-//! link that leads back to a folder above itself is passed over with a remark.
+//! link that leads back to a folder above itself is passed over with a remark, and so is a vecdb database.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
@@ -45,10 +46,11 @@ pub(super) fn walk(inputs: Vec<Input>, options: &Options) -> Result<Found> {
     let mut found = Found::default();
     let mut names = Vec::new();
     for input in inputs {
-        let result = match input {
+        // What was named itself must be there, `skip_bad` or not: it may be a slip of the pen.
+        match input {
             Input::Path(path) => {
                 names.push(path.display().to_string());
-                found.path(&path, options)
+                found.path(&path, options)?;
             }
             Input::Reader(name, reader) => {
                 let (spool, guessed) = Spool::copy(&name, reader)?;
@@ -59,12 +61,7 @@ pub(super) fn walk(inputs: Vec<Input>, options: &Options) -> Result<Found> {
                     format,
                     content: Content::Spool(spool),
                 });
-                Ok(())
             }
-        };
-        match result {
-            Err(error) if options.skip_bad => found.bad.push(error),
-            result => result?,
         }
     }
     if found.files.is_empty() && found.bad.is_empty() {
@@ -135,6 +132,14 @@ impl Found {
                 if is_folder {
                     entries.skip_current_dir();
                 }
+                continue;
+            }
+            if is_folder && is_database(entry.path()) {
+                entries.skip_current_dir();
+                self.remarks.push(format!(
+                    "{} is a vecdb database and is not read",
+                    entry.path().display()
+                ));
                 continue;
             }
             let result = if is_folder && is_beir(entry.path()) {
@@ -237,6 +242,16 @@ fn name_not_utf8(path: &Path) -> Error {
 /// Following links, as `entry` does: a link to a file is a file.
 fn is_file(entry: &DirEntry) -> bool {
     entry.file_type().is_file()
+}
+
+/// A database often lies in the very folder that is ingested into it; its models' word lists are no documents.
+fn is_database(folder: &Path) -> bool {
+    let mut beginning = [0; 6];
+    let stamp = fs::File::open(folder.join("FORMAT"));
+    stamp
+        .and_then(|mut stamp| stamp.read_exact(&mut beginning))
+        .is_ok()
+        && &beginning == b"vecdb "
 }
 
 fn is_beir(folder: &Path) -> bool {

@@ -9,12 +9,16 @@
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
 /// Longer values must be split by the caller.
 pub(super) const MAX_VALUE_BYTES: usize = 4_000;
 const CACHE_BYTES: u64 = 32 << 20;
+/// Only the holder of LOCK comes here, so sled's own lock can only be held by the copy of a file that a child process has
+/// until it becomes its own program: a matter of milliseconds.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Changes that become durable together.
 #[derive(Default)]
@@ -47,16 +51,24 @@ impl Kv {
     /// # Errors
     /// [`Error::Catalog`] if sled refuses, or panics on bytes it does not understand.
     pub fn open(folder: &Path) -> Result<Self> {
-        let open = || {
-            sled::Config::new()
-                .path(folder)
-                .cache_capacity(CACHE_BYTES)
-                .flush_every_ms(None)
-                .open()
+        let give_up = Instant::now() + LOCK_PATIENCE;
+        let opened = loop {
+            let open = || {
+                sled::Config::new()
+                    .path(folder)
+                    .cache_capacity(CACHE_BYTES)
+                    .flush_every_ms(None)
+                    .open()
+            };
+            // sled panics on some damaged files instead of returning an error; nothing of ours is shared with it.
+            match catch_unwind(AssertUnwindSafe(open)) {
+                Err(_) => return Err(Error::catalog(folder, "sled could not read its files")),
+                Ok(Err(error)) if is_locked(&error) && Instant::now() < give_up => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Ok(opened) => break opened,
+            }
         };
-        // sled panics on some damaged files instead of returning an error; nothing of ours is shared with the closure.
-        let opened = catch_unwind(AssertUnwindSafe(open))
-            .map_err(|_| Error::catalog(folder, "sled could not read its files"))?;
         let db = opened.map_err(|e| Error::catalog(folder, e.to_string()))?;
         Ok(Self {
             db,
@@ -97,4 +109,8 @@ impl Kv {
     fn failed(&self, error: &sled::Error) -> Error {
         Error::catalog(&self.folder, error.to_string())
     }
+}
+
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(e) if e.to_string().contains("could not acquire lock"))
 }

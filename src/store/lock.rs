@@ -64,6 +64,14 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child that another thread is just starting holds a copy of it until it
+        // becomes its own program, and the lock lives as long as any copy.
+        let _ = self.file.unlock();
+    }
+}
+
 /// Did the last writer close in good order? Then MANIFEST and segments hold everything acknowledged.
 pub(super) fn was_closed(layout: &Layout) -> bool {
     std::fs::read_to_string(layout.lock()).is_ok_and(|text| text == CLOSED)

@@ -56,7 +56,7 @@ fn cosine(a: &[i8; DIMENSION], b: &[i8; DIMENSION]) -> f32 {
 type Model = BTreeMap<u8, (i64, [i8; DIMENSION])>;
 
 fn open(folder: &std::path::Path) -> (Database, Collection) {
-    let db = Database::open(folder.join("m.vecdb")).expect("opens");
+    let db = Database::open(folder.join("m.vecdb")).unwrap_or_else(|e| panic!("{e}"));
     let points = db
         .create_collection("points", CollectionOptions::vectors(DIMENSION))
         .expect("a collection");

@@ -10,7 +10,7 @@ use super::{Origin, Record};
 use crate::document::{Document, Value};
 use crate::error::{Error, Result};
 use crate::ingest::MAX_RECORD_BYTES;
-use crate::ingest::fields::{ID_NAMES, TEXT_NAMES, TITLE_NAME, list};
+use crate::ingest::fields::{ID_NAMES, TEXT_NAMES, TITLE_NAME, list, settle_title};
 
 pub(super) struct Records<R> {
     rows: Rows<R>,
@@ -150,11 +150,12 @@ impl Columns {
             } else if Some(at) == self.id {
                 document.id = cell.trim().to_owned();
             } else if Some(at) == self.title {
-                document.title = Some(cell).filter(|title| !title.trim().is_empty());
+                document.title = Some(cell);
             } else if !cell.is_empty() {
                 document.fields.insert(name.clone(), value(cell));
             }
         }
+        settle_title(&mut document);
         if document.id.is_empty() {
             document.id = make_id();
         }
@@ -224,17 +225,20 @@ impl<R: BufRead> Rows<R> {
         let mut first = None;
         let mut bytes = 0;
         loop {
-            let Some(line) = self.lines.next(origin) else {
-                return match first {
-                    None => Ok(None),
-                    Some(line) => Err(Fault::Rest(origin.bad(
-                        line,
-                        "a quote in this row is never closed; the rest of the file cannot be read",
-                    ))),
-                };
+            let Some(line) = self.lines.next_bytes(origin) else {
+                let Some(begin) = first else { return Ok(None) };
+                let what =
+                    "a quote in this row is never closed, so the rest of the file cannot be read";
+                return Err(Fault::Rest(origin.bad(begin, what)));
             };
-            let (number, line) = line.map_err(Fault::Row)?;
-            if first.is_none() && line.trim_end_matches(['\r', '\n']).is_empty() {
+            let (number, line) = line.map_err(|error| {
+                if first.is_none() {
+                    Fault::Row(error)
+                } else {
+                    Fault::Rest(error)
+                }
+            })?;
+            if first.is_none() && matches!(line, b"\n" | b"\r\n") {
                 continue;
             }
             bytes += line.len();
@@ -247,7 +251,18 @@ impl<R: BufRead> Rows<R> {
                 return Err(Fault::Rest(origin.bad(begin, what)));
             }
             if row.push_line(line) {
-                return Ok(Some((begin, row.cells)));
+                // Only now, so that a byte that is not UTF-8 spoils its own row and no quote is miscounted.
+                let cells: std::result::Result<Vec<_>, _> =
+                    row.cells.into_iter().map(String::from_utf8).collect();
+                return match cells {
+                    Ok(cells) => Ok(Some((begin, cells))),
+                    Err(error) => {
+                        let at = error.utf8_error().valid_up_to() + 1;
+                        Err(Fault::Row(
+                            origin.bad(begin, format!("byte {at} of a cell is not UTF-8")),
+                        ))
+                    }
+                };
             }
         }
     }
@@ -255,8 +270,8 @@ impl<R: BufRead> Rows<R> {
 
 #[derive(Default)]
 struct Row {
-    cells: Vec<String>,
-    cell: String,
+    cells: Vec<Vec<u8>>,
+    cell: Vec<u8>,
     state: State,
 }
 
@@ -273,30 +288,30 @@ enum State {
 
 impl Row {
     /// Adds a line with its end; true when the row is complete.
-    fn push_line(&mut self, line: &str) -> bool {
+    fn push_line(&mut self, line: &[u8]) -> bool {
         let content = line
-            .strip_suffix('\n')
-            .map_or(line, |line| line.strip_suffix('\r').unwrap_or(line));
-        for c in content.chars() {
-            self.state = match (self.state, c) {
-                (State::Begin, '"') => State::Quoted,
-                (State::Quoted, '"') => State::Quote,
-                (State::Begin | State::Plain | State::Quote, ',') => {
+            .strip_suffix(b"\n")
+            .map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line));
+        for &byte in content {
+            self.state = match (self.state, byte) {
+                (State::Begin, b'"') => State::Quoted,
+                (State::Quoted, b'"') => State::Quote,
+                (State::Begin | State::Plain | State::Quote, b',') => {
                     self.cells.push(std::mem::take(&mut self.cell));
                     State::Begin
                 }
-                (state, c) => {
-                    self.cell.push(c);
-                    if matches!(state, State::Quoted) || (state, c) == (State::Quote, '"') {
-                        State::Quoted
-                    } else {
-                        State::Plain
+                (state, byte) => {
+                    self.cell.push(byte);
+                    match state {
+                        State::Quoted => State::Quoted,
+                        State::Quote if byte == b'"' => State::Quoted,
+                        _ => State::Plain,
                     }
                 }
             };
         }
         if self.state == State::Quoted {
-            self.cell.push_str(&line[content.len()..]);
+            self.cell.extend_from_slice(&line[content.len()..]);
             return false;
         }
         self.cells.push(std::mem::take(&mut self.cell));
@@ -354,6 +369,21 @@ mod tests {
                 .expect_err("too long")
                 .starts_with("f:2: the row is longer than 8 bytes")
         );
+    }
+
+    #[test]
+    fn a_byte_that_is_not_utf8_spoils_its_own_row_only() {
+        let mut rows = Rows {
+            lines: Lines::new(&b"a\n\"x\xff\ny\"\nz\n"[..], 100),
+            limit: 100,
+        };
+        let mut next = || {
+            rows.next(&origin("f"))
+                .map_err(|fault| Error::from(fault).to_string())
+        };
+        assert_eq!(next(), Ok(Some((1, vec!["a".into()]))));
+        assert_eq!(next(), Err("f:2: byte 2 of a cell is not UTF-8".into()));
+        assert_eq!(next(), Ok(Some((4, vec!["z".into()]))));
     }
 
     #[test]

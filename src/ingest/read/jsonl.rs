@@ -1,7 +1,9 @@
 //! One JSON object a line.
 
+use std::fmt;
 use std::io::BufRead;
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::lines::Lines;
@@ -42,15 +44,57 @@ impl<R: BufRead> Iterator for Records<R> {
 }
 
 fn record(line: &str, number: u32, origin: &Origin) -> Result<Record> {
-    let object: Map<String, Value> =
+    let Object { keys, repeated } =
         serde_json::from_str(line).map_err(|error| broken(line, number, origin, &error))?;
-    let mut document = fields::document(object, &origin.options, || origin.record_id(number))
+    if let Some(key) = repeated {
+        return Err(origin.bad(
+            number,
+            format!("the key `{key}` stands twice in the object; rename one"),
+        ));
+    }
+    let mut document = fields::document(keys, &origin.options, || origin.record_id(number))
         .map_err(|what| origin.bad(number, what))?;
     document.source = Some(origin.source(number));
     Ok(Record {
         line: Some(number),
         document,
     })
+}
+
+/// An object that tells of a key that stands in it twice, where `serde_json` would drop the first value in silence.
+struct Object {
+    keys: Map<String, Value>,
+    repeated: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> std::result::Result<Object, A::Error> {
+        let mut object = Object {
+            keys: Map::new(),
+            repeated: None,
+        };
+        while let Some(key) = entries.next_key::<String>()? {
+            if object.keys.contains_key(&key) {
+                object.repeated = Some(key.clone());
+            }
+            object.keys.insert(key, entries.next_value()?);
+        }
+        Ok(object)
+    }
 }
 
 fn broken(line: &str, number: u32, origin: &Origin, error: &serde_json::Error) -> Error {

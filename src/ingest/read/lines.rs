@@ -35,6 +35,15 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
+    /// The next line as [`Lines::next`] gives it, not checked to be UTF-8.
+    pub fn next_bytes(&mut self, origin: &Origin) -> Option<Result<(u32, &[u8])>> {
+        match self.fill(origin) {
+            Ok(false) => None,
+            Ok(true) => Some(Ok((self.number, &self.line))),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
     /// Reads a line into `self.line`; false at the end of the file.
     fn fill(&mut self, origin: &Origin) -> Result<bool> {
         self.line.clear();
@@ -61,6 +70,9 @@ impl<R: BufRead> Lines<R> {
                 format!("the line is longer than {} bytes", self.limit),
             ));
         }
+        if self.number == 1 && is_utf16(&self.line) {
+            return Err(origin.bad(1, UTF16));
+        }
         if self.number == 1 && self.line.starts_with(MARK) {
             self.line.drain(..MARK.len());
         }
@@ -70,7 +82,6 @@ impl<R: BufRead> Lines<R> {
     fn checked(&self, origin: &Origin) -> Result<(u32, &str)> {
         match std::str::from_utf8(&self.line) {
             Ok(line) => Ok((self.number, line)),
-            Err(_) if self.number == 1 && is_utf16(&self.line) => Err(origin.bad(1, UTF16)),
             Err(error) => {
                 let at = error.valid_up_to() + 1;
                 Err(origin.bad(self.number, format!("byte {at} of the line is not UTF-8")))

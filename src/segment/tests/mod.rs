@@ -11,8 +11,8 @@ use std::path::Path;
 
 use super::*;
 use crate::document::EmbeddedPassage;
-use crate::vector::Vector;
 use crate::document::{Fields, Value};
+use crate::vector::Vector;
 
 /// SplitMix64, so that a test's data are the same on every machine.
 pub(super) struct Random(pub u64);
