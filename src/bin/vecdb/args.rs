@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
     check, completions, delete, demo, doctor, eval, get, ingest, list, query, setup, stats,
@@ -33,6 +34,17 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// Parses what was typed; prints help or a usage error and exits where that is all there is to do.
+    pub fn from_command_line() -> Self {
+        let matches = Self::command().get_matches();
+        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        cli.global.db_from_environment =
+            matches.value_source("db") == Some(ValueSource::EnvVariable);
+        cli
+    }
+}
+
 /// Options that stand before or after the command's name.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Global options")]
@@ -46,6 +58,9 @@ pub struct Global {
         hide_env_values = true
     )]
     pub db: Option<PathBuf>,
+    /// `db` was not typed: it comes from the environment.
+    #[arg(skip)]
+    pub db_from_environment: bool,
     /// The collection in it [default: default]
     #[arg(long, short = 'c', global = true, value_name = "NAME")]
     pub collection: Option<String>,
@@ -106,9 +121,7 @@ pub enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
-    use super::Cli;
+    use super::*;
 
     #[test]
     fn the_definition_is_consistent() {

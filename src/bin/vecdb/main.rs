@@ -43,14 +43,12 @@ mod text;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::args::{Cli, Command};
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_command_line();
     let mut output = Output::new(&cli.global);
     let result = run(&cli, &mut output).and_then(|outcome| {
         output.flush()?;
