@@ -17,7 +17,8 @@ Examples:
   vecdb demo                                       set up, and see it work
   vecdb ingest notes/ --db notes.vecdb             put a folder's texts in
   vecdb query 'store on one machine' --db notes.vecdb
-  VECDB_DB=notes.vecdb vecdb query 'tree that stays balanced' --filter \"year >= 1970\" --json
+  export VECDB_DB=notes.vecdb
+  vecdb query 'tree that stays balanced' --filter \"year >= 1970\" --json
 
 Exit codes: 0 done or found, 1 nothing found, 2 error, 130 ended by a signal.
 Environment: VECDB_DB, VECDB_MODEL_DIR, VECDB_HOME (the data folder), ORT_DYLIB_PATH, NO_COLOR.";
@@ -146,6 +147,23 @@ mod tests {
                 "{} does not describe its JSON",
                 command.get_name()
             );
+        }
+    }
+
+    #[test]
+    fn examples_and_objects_fit_80_columns() {
+        let mut all = Cli::command();
+        let commands =
+            std::iter::once(all.clone()).chain(all.get_subcommands_mut().map(|c| c.clone()));
+        for command in commands {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            // Lines of prose are wrapped to the terminal; indented ones should stay as they are.
+            for line in help.lines().filter(|line| line.starts_with(' ')) {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
         }
     }
 }

@@ -17,8 +17,8 @@ use crate::query::{HitObject, print_hit};
 use crate::text;
 
 pub const AFTER_HELP: &str = "\
-Fetches ONNX Runtime and the default model if they are missing (as `vecdb setup` does), stores about a hundred short notes
-and asks them questions that share few words with the answers. The database is a temporary one, unless --db names a folder
+Fetches ONNX Runtime and the default model if they are missing (as `vecdb setup` does), stores about a hundred short notes \
+and asks them questions that share few words with the answers. The database is a temporary one, unless --db names a folder \
 to keep it in (VECDB_DB is not looked at).
 
 Examples:

@@ -16,19 +16,20 @@ use crate::output::Output;
 use crate::text;
 
 pub const AFTER_HELP: &str = "\
-Reads .txt, .md, .jsonl and .csv. Everything is read and checked before the first document is stored. A document whose id
-is there already is replaced; one that is there already and equal is left alone, so the same command can be run again at any
+Reads .txt, .md, .jsonl and .csv. Everything is read and checked before the first document is stored. A document whose id \
+is there already is replaced; one that is there already and equal is left alone, so the same command can be run again at any \
 time: it adds what is new and encodes nothing twice.
 
 Examples:
   vecdb ingest notes/ --db notes.vecdb
   vecdb ingest faq.jsonl --text-field answer --title-field question --dry-run
-  curl -s https://example.org/items.jsonl | vecdb ingest - --format jsonl --skip-bad
-  vecdb ingest scifact/ --collection scifact            a folder in BEIR's layout
+  curl -s https://example.org/items.jsonl | vecdb ingest - --skip-bad
+  vecdb ingest scifact/ -c scifact              a folder in BEIR's layout
 
 With --json, one object:
-  {\"files\": 37, \"documents\": 300, \"text_bytes\": 401234, \"skipped\": 0, \"added\": 280, \"updated\": 15,
-   \"unchanged\": 5, \"passages\": 1204, \"tokens\": 98765, \"seconds\": 12.3, \"interrupted\": false}
+  {\"files\": 37, \"documents\": 300, \"text_bytes\": 401234, \"skipped\": 0,
+   \"added\": 280, \"updated\": 15, \"unchanged\": 5, \"passages\": 1204,
+   \"tokens\": 98765, \"seconds\": 12.3, \"interrupted\": false}
   with --dry-run only files, documents, text_bytes and skipped.
 
 Exit codes: 0 done, 2 error, 130 ended by a signal (what was stored stays; run it again to go on).";
