@@ -28,7 +28,8 @@ fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
 
 /// Tests may use what the stage itself may not.
 fn is_test(path: &Path) -> bool {
-    path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs")
+    path.components()
+        .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs")
 }
 
 fn src() -> PathBuf {
@@ -39,7 +40,10 @@ fn src() -> PathBuf {
 fn a_stage_names_only_itself_and_the_leaves() {
     let mut checked = 0;
     for stage in STAGES {
-        for (path, code) in sources(&src().join(stage)).into_iter().filter(|(path, _)| !is_test(path)) {
+        for (path, code) in sources(&src().join(stage))
+            .into_iter()
+            .filter(|(path, _)| !is_test(path))
+        {
             for rest in code.split("crate::").skip(1) {
                 let module: String = rest
                     .chars()
@@ -115,7 +119,10 @@ fn each_engine_is_named_in_one_place() {
 
 #[test]
 fn every_module_file_is_in_its_folders_table() {
-    for (path, _) in sources(&src()).iter().filter(|(path, _)| path.ends_with("mod.rs") && !is_test(path)) {
+    for (path, _) in sources(&src())
+        .iter()
+        .filter(|(path, _)| path.ends_with("mod.rs") && !is_test(path))
+    {
         let text = fs::read_to_string(path).expect("UTF-8");
         let folder = path.parent().expect("a folder");
         for entry in fs::read_dir(folder).expect("a folder").flatten() {
