@@ -11,9 +11,9 @@ use crate::document::{Document, EmbeddedDocument};
 use crate::error::{Error, Result};
 
 /// Documents are encoded together until there are so many, or so many bytes of text: enough to sort by length, few enough
-/// to report progress every second or two.
+/// that progress is told, and a cancel heard, every few seconds on a slow machine.
 const BATCH_DOCUMENTS: usize = 256;
-const BATCH_TEXT_BYTES: usize = 256 << 10;
+const BATCH_TEXT_BYTES: usize = 64 << 10;
 /// Text in memory that waits for its segment.
 const SEAL_TEXT_BYTES: usize = 64 << 20;
 
@@ -112,7 +112,6 @@ impl Run<'_> {
             let rows: usize = self.buffer.iter().map(|d| d.passages.len()).sum();
             let text: usize = self.buffer.iter().map(|d| d.text.len()).sum();
             if rows as u64 >= SEAL_ROWS || text >= SEAL_TEXT_BYTES {
-                self.tell(Stage::Sealing)?;
                 self.seal()?;
             }
             if taken > 0 {
@@ -153,6 +152,8 @@ impl Run<'_> {
     fn seal(&mut self) -> Result<()> {
         let buffer = std::mem::take(&mut self.buffer);
         if !buffer.is_empty() {
+            // Whatever the answer is, this batch is sealed: a cancel is heard at the next batch.
+            let _ = self.tell(Stage::Sealing);
             self.added.count(
                 self.collection
                     .inner
