@@ -8,7 +8,9 @@
 //! | `markdown.rs` | the same with a title |
 //! | `jsonl.rs` | one JSON object a line |
 //! | `csv.rs` | rows of a table |
+//! | `columns.rs` | what a table's header says, and by it a row → a document |
 
+mod columns;
 mod csv;
 mod jsonl;
 mod lines;
