@@ -1,5 +1,7 @@
 //! What a table's header says, and by it a row's cells → a document.
 
+use std::collections::HashSet;
+
 use super::Origin;
 use crate::document::{Document, Value};
 use crate::ingest::fields::{ID_NAMES, TEXT_NAMES, TITLE_NAME, list, settle_title};
@@ -20,8 +22,9 @@ impl Columns {
                 *name = format!("column_{number}");
             }
         }
-        if let Some(at) = (1..names.len()).find(|&at| names[..at].contains(&names[at])) {
-            return Err(format!("two columns are named `{}`; rename one", names[at]));
+        let mut seen = HashSet::new();
+        if let Some(name) = names.iter().find(|&name| !seen.insert(name)) {
+            return Err(format!("two columns are named `{name}`; rename one"));
         }
         let place = |wanted: &str| names.iter().position(|name| name == wanted);
         let asked = |wanted: &Option<String>, option: &str| match wanted {

@@ -159,21 +159,25 @@ impl Row {
     }
 
     fn push(&mut self, mut input: &[u8], parser: &mut Reader) -> bool {
-        loop {
-            let (bytes, ends) = (self.bytes.len(), self.ends.len());
-            self.bytes.resize(bytes + input.len(), 0);
+        let (mut bytes, mut ends) = (self.bytes.len(), self.ends.len());
+        // A cell is never longer than it is written.
+        self.bytes.resize(bytes + input.len(), 0);
+        let is_complete = loop {
             self.ends.resize(ends + CELLS_AT_ONCE, 0);
             let (result, read, written, ended) =
                 parser.read_record(input, &mut self.bytes[bytes..], &mut self.ends[ends..]);
-            self.bytes.truncate(bytes + written);
-            self.ends.truncate(ends + ended);
             input = &input[read..];
+            bytes += written;
+            ends += ended;
             match result {
-                ReadRecordResult::Record | ReadRecordResult::End => return true,
-                ReadRecordResult::InputEmpty => return false,
+                ReadRecordResult::Record | ReadRecordResult::End => break true,
+                ReadRecordResult::InputEmpty => break false,
                 ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {}
             }
-        }
+        };
+        self.bytes.truncate(bytes);
+        self.ends.truncate(ends);
+        is_complete
     }
 
     fn cells(&self) -> std::result::Result<Vec<String>, std::str::Utf8Error> {

@@ -86,7 +86,7 @@ fn what_cannot_be_opened_is_an_error_or_left_out_and_told() {
     // A link to itself is neither there nor gone.
     symlink("knot.txt", folder.path().join("knot.txt")).expect("linked");
     let locked = folder.path().join("locked.txt");
-    fs::set_permissions(&locked, fs::Permissions::from_mode(0)).expect("locked");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).expect("locked");
     let is_root = fs::File::open(&locked).is_ok();
 
     let message = fails(Sources::new().path(folder.path()), folder.path());
