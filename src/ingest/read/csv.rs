@@ -49,14 +49,8 @@ impl<R: BufRead> Records<R> {
         let Some((line, cells)) = self.rows.next(&self.origin)? else {
             return Ok(None);
         };
-        let mut document = columns
-            .document(cells, || self.origin.record_id(line))
-            .map_err(|what| self.origin.bad(line, what))?;
-        document.source = Some(self.origin.source(line));
-        Ok(Some(Record {
-            line: Some(line),
-            document,
-        }))
+        let document = columns.document(cells, || self.origin.record_id(line));
+        self.origin.record(line, document).map(Some)
     }
 }
 
