@@ -16,9 +16,12 @@ fn main() -> vecdb::Result<()> {
 
     // Durable when `add` returns. Adding the same id again replaces the document.
     let added = notes.add([
-        Document::new("sled", "Sled is an embedded key-value store.")
-            .field("lang", "en")
-            .field("year", 2018),
+        Document::new(
+            "sled",
+            "Sled is an embedded database: a library that keeps keys and values in a folder.",
+        )
+        .field("lang", "en")
+        .field("year", 2018),
         Document::new(
             "hnsw",
             "HNSW finds near neighbours by walking a layered graph.",
@@ -35,9 +38,9 @@ fn main() -> vecdb::Result<()> {
     );
 
     // A filter can be typed or built.
-    println!("\nnearest to 'database inside my program', in English:");
+    println!("\nnearest to 'store data without running a server', in English:");
     for hit in notes
-        .query("database inside my program")
+        .query("store data without running a server")
         .filter("lang = 'en'")
         .limit(2)
         .run()?
@@ -45,9 +48,9 @@ fn main() -> vecdb::Result<()> {
         println!("  {:.3}  {}  {}", hit.score, hit.id, hit.passage);
     }
 
-    println!("\nnearest to 'graph search', from 2016 or before:");
+    println!("\nnearest to 'finding similar points', from 2016 or before:");
     for hit in notes
-        .query("graph search")
+        .query("finding similar points")
         .filter(Filter::less_or_equal("year", 2016))
         .run()?
     {

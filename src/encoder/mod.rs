@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `model.rs` | the folder's settings |
 //! | `weights.rs` | its weights file, mapped |
+//! | `hash_cache.rs` | its hash, remembered |
 //! | `tokenizer.rs` | text → tokens with their places |
 //! | `window.rs` | tokens → windows that cover the text |
 //! | `batch.rs` | windows → batches of similar length |
@@ -26,6 +27,7 @@
 
 mod batch;
 mod export;
+mod hash_cache;
 mod model;
 mod open;
 mod pool;

@@ -1,11 +1,13 @@
 //! Batches → vectors, on as many sessions as there are threads.
 //!
-//! A session runs one batch at a time on one thread. The first session is cheap to open and serves a first few single
-//! batches, so a command that asks one question starts quickly; sessions with repacked weights are made when there is
-//! more to do.
+//! A session runs one batch at a time on one thread. There are two kinds, opened as they are needed:
+//!
+//! - plain: uses the weights where they are mapped. Opens in a few milliseconds, takes no memory of its own, and runs
+//!   full batches as fast as the other kind.
+//! - repacked: takes longer to open, and runs a short query in about two thirds of the time. It serves single batches
+//!   once there have been a few of them, so a command that asks one question does not pay for it.
 
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -15,8 +17,8 @@ use super::session::{Runtime, Session, SharedWeights};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 
-/// Batches that run on the quick session before sessions with repacked weights pay off.
-const QUICK_RUNS: usize = 16;
+/// Single batches that run on a plain session before repacking pays off.
+const PLAIN_RUNS: usize = 16;
 
 /// A batch's number and its vectors, `[rows, dimension]`.
 type Part = (usize, Vec<f32>);
@@ -26,24 +28,16 @@ pub(super) struct Pool {
     runtime: Runtime,
     export: Export,
     weights: Arc<Weights>,
-    folder: PathBuf,
     dimension: usize,
     threads: usize,
-    quick: Mutex<Session>,
-    quick_runs: AtomicUsize,
-    workers: Mutex<Workers>,
-    returned: Condvar,
-}
-
-/// Sessions with repacked weights, made as they are needed.
-#[derive(Default)]
-struct Workers {
-    shared: Option<SharedWeights>,
-    idle: Vec<Session>,
-    made: usize,
+    plain: Sessions,
+    repacked: Sessions,
+    shared: Mutex<Option<Arc<SharedWeights>>>,
+    single_runs: AtomicUsize,
 }
 
 impl Pool {
+    /// Opens the first plain session, so that a graph that does not load is told here.
     pub fn open(
         runtime: Runtime,
         export: Export,
@@ -51,19 +45,18 @@ impl Pool {
         dimension: usize,
         threads: usize,
     ) -> Result<Self> {
-        let folder = weights.parent().to_path_buf();
-        let quick = Mutex::new(Session::open(&runtime, &export.graph, &folder, None)?);
+        let threads = threads.max(1);
+        let first = Session::open(&runtime, &export.graph, weights.parent(), None)?;
         Ok(Self {
+            plain: Sessions::new(threads, Some(first)),
+            repacked: Sessions::new(threads, None),
             runtime,
             export,
             weights,
-            folder,
             dimension,
-            threads: threads.max(1),
-            quick,
-            quick_runs: AtomicUsize::new(0),
-            workers: Mutex::default(),
-            returned: Condvar::new(),
+            threads,
+            shared: Mutex::new(None),
+            single_runs: AtomicUsize::new(0),
         })
     }
 
@@ -85,36 +78,42 @@ impl Pool {
     }
 
     fn run_one(&self, plan: &Plan<'_>, batch: &Range<usize>) -> Result<Vec<f32>> {
-        if self.quick_runs.fetch_add(1, Ordering::Relaxed) < QUICK_RUNS {
-            return self.run_batch(&mut lock(&self.quick), plan, batch);
-        }
-        self.with_worker(|session| self.run_batch(session, plan, batch))
+        let mut session = if self.single_runs.fetch_add(1, Ordering::Relaxed) < PLAIN_RUNS {
+            self.plain.lend(|| self.open_session(None))?
+        } else {
+            self.repacked
+                .lend(|| self.open_session(Some(&*self.shared()?)))?
+        };
+        session.run(|session| self.run_batch(session, plan, batch))
     }
 
     fn run_many(&self, plan: &Plan<'_>, batches: &[Range<usize>]) -> Result<Vec<Vec<f32>>> {
         let next = AtomicUsize::new(0);
         let work = || -> Result<Vec<Part>> {
-            self.with_worker(|session| {
-                let mut done = Vec::new();
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(batch) = batches.get(at) else {
-                        return Ok(done);
-                    };
-                    done.push((at, self.run_batch(session, plan, batch)?));
-                }
-            })
+            let mut session = self.plain.lend(|| self.open_session(None))?;
+            let mut done = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(batch) = batches.get(at) else {
+                    return Ok(done);
+                };
+                done.push((
+                    at,
+                    session.run(|session| self.run_batch(session, plan, batch))?,
+                ));
+            }
         };
         let helpers = self.threads.min(batches.len()) - 1;
         let results: Vec<Result<Vec<Part>>> = std::thread::scope(|scope| {
             let handles: Vec<_> = (0..helpers).map(|_| scope.spawn(work)).collect();
             let own = work();
             let joined = handles.into_iter().map(|handle| {
-                handle.join().unwrap_or_else(|_| {
+                let panicked = |_| {
                     Err(Error::Encode {
                         what: "a worker thread panicked".into(),
                     })
-                })
+                };
+                handle.join().unwrap_or_else(panicked)
             });
             std::iter::once(own).chain(joined).collect()
         });
@@ -153,69 +152,108 @@ impl Pool {
         Ok(out)
     }
 
-    /// Lends a session; waits for one when all are at work.
-    fn with_worker<T>(&self, work: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
-        let session = self.take_worker()?;
-        let mut lent = Lent {
-            pool: self,
-            session: Some(session),
-        };
-        match &mut lent.session {
-            Some(session) => work(session),
-            None => unreachable!("a lent session is taken back on drop only"),
-        }
-    }
-
-    fn take_worker(&self) -> Result<Session> {
-        let mut workers = lock(&self.workers);
-        loop {
-            if let Some(session) = workers.idle.pop() {
-                return Ok(session);
-            }
-            if workers.made < self.threads {
-                // Made under the lock: the first maker repacks the weights for all.
-                let session = self.make_worker(&mut workers)?;
-                workers.made += 1;
-                return Ok(session);
-            }
-            workers = self
-                .returned
-                .wait(workers)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn make_worker(&self, workers: &mut Workers) -> Result<Session> {
-        if workers.shared.is_none() {
-            let mut shared = SharedWeights::new(&self.runtime);
-            for matrix in &self.export.matrices {
-                shared.add(
-                    &matrix.name,
-                    &matrix.shape,
-                    self.weights.values(matrix.place),
-                )?;
-            }
-            workers.shared = Some(shared);
-        }
+    fn open_session(&self, shared: Option<&SharedWeights>) -> Result<Session> {
         Session::open(
             &self.runtime,
             &self.export.graph,
-            &self.folder,
-            workers.shared.as_ref(),
+            self.weights.parent(),
+            shared,
+        )
+    }
+
+    /// The weights of matrix products on the heap, where repacked sessions share them.
+    fn shared(&self) -> Result<Arc<SharedWeights>> {
+        let mut shared = lock(&self.shared);
+        if let Some(shared) = &*shared {
+            return Ok(Arc::clone(shared));
+        }
+        let mut made = SharedWeights::new(&self.runtime);
+        for matrix in &self.export.matrices {
+            made.add(
+                &matrix.name,
+                &matrix.shape,
+                self.weights.values(matrix.place),
+            )?;
+        }
+        Ok(Arc::clone(shared.insert(Arc::new(made))))
+    }
+}
+
+/// Sessions of one kind, at most `limit`.
+struct Sessions {
+    limit: usize,
+    state: Mutex<State>,
+    returned: Condvar,
+}
+
+struct State {
+    idle: Vec<Session>,
+    /// Sessions that exist, lent ones included.
+    made: usize,
+}
+
+impl Sessions {
+    fn new(limit: usize, first: Option<Session>) -> Self {
+        let idle = Vec::from_iter(first);
+        let state = Mutex::new(State {
+            made: idle.len(),
+            idle,
+        });
+        Self {
+            limit,
+            state,
+            returned: Condvar::new(),
+        }
+    }
+
+    /// Lends an idle session, or a new one by `open`; waits when all are at work.
+    fn lend(&self, open: impl FnOnce() -> Result<Session>) -> Result<Lent<'_>> {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(session) = state.idle.pop() {
+                return Ok(Lent {
+                    sessions: self,
+                    session: Some(session),
+                });
+            }
+            if state.made < self.limit {
+                // Opened under the lock: the first session repacks the weights that the others share.
+                let session = open()?;
+                state.made += 1;
+                return Ok(Lent {
+                    sessions: self,
+                    session: Some(session),
+                });
+            }
+            state = self
+                .returned
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// A session that goes back when it is dropped, in whatever way the work ends.
+struct Lent<'a> {
+    sessions: &'a Sessions,
+    /// `None` only while it is dropped.
+    session: Option<Session>,
+}
+
+impl Lent<'_> {
+    fn run<T>(&mut self, work: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
+        work(
+            self.session
+                .as_mut()
+                .expect("a lent session is there until it is dropped"),
         )
     }
 }
 
-/// Gives the session back when the work ends, in whatever way.
-struct Lent<'a> {
-    pool: &'a Pool,
-    session: Option<Session>,
-}
-
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        lock(&self.pool.workers).idle.extend(self.session.take());
-        self.pool.returned.notify_one();
+        lock(&self.sessions.state).idle.extend(self.session.take());
+        self.sessions.returned.notify_one();
     }
 }
 

@@ -202,3 +202,116 @@ pub(crate) fn probe(path: &Path) -> std::result::Result<Library, String> {
 fn cause(error: &libloading::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_onnx_runtime_is_an_error_that_names_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = folder.path().join("libonnxruntime.so");
+        std::fs::write(&text, "not a library").expect("written");
+        for path in [
+            &text,
+            &folder.path().join("missing.so"),
+            &folder.path().to_path_buf(),
+        ] {
+            let words = find(Some(path)).expect_err("no library").to_string();
+            assert!(words.contains(&path.display().to_string()), "{words}");
+            assert!(
+                words.contains("does not load") && words.contains("vecdb setup"),
+                "{words}"
+            );
+        }
+    }
+
+    /// Builds a library that says of itself what `code` says; `None` where there is no C compiler.
+    #[cfg(target_os = "linux")]
+    fn compiled(folder: &Path, code: &str) -> Option<PathBuf> {
+        let (source, library) = (folder.join("fake.c"), folder.join("libfake.so"));
+        std::fs::write(&source, code).expect("written");
+        let status = std::process::Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .arg(&source)
+            .status();
+        status.ok()?.success().then_some(library)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_old_or_broken_library_is_an_error_and_never_a_panic() {
+        let version = |text: &str| {
+            format!(
+                "#include <stdint.h>\nstatic const void* api(uint32_t v) {{ return v > 18 ? 0 : \"\"; }}\n\
+                 static const char* version(void) {{ return {text}; }}\n\
+                 struct base {{ const void* (*a)(uint32_t); const char* (*v)(void); }} base = {{ api, version }};\n\
+                 const struct base* OrtGetApiBase(void) {{ return &base; }}\n"
+            )
+        };
+        let cases = [
+            (
+                version("\"1.18.0\""),
+                "is version 1.18.0, and 1.22 or newer is needed",
+            ),
+            (version("\"1.99.0\""), "is version 1.99.0, and 1.22"),
+            (version("\"nonsense\""), "is version nonsense"),
+            (version("0"), "does not tell its version"),
+            (
+                "void* OrtGetApiBase(void) { return 0; }".to_owned(),
+                "gives no interface",
+            ),
+            ("int other;".to_owned(), "is not ONNX Runtime"),
+        ];
+        for (code, part) in cases {
+            let folder = tempfile::tempdir().expect("a folder");
+            let Some(library) = compiled(folder.path(), &code) else {
+                return;
+            };
+            let words = probe(&library).expect_err("refused");
+            assert!(
+                words.contains(part) && words.contains("libfake.so"),
+                "{words}"
+            );
+        }
+    }
+
+    #[test]
+    fn library_names_of_every_system_are_known_and_others_are_not() {
+        let name = |middle: &str| format!("{DLL_PREFIX}onnxruntime{middle}");
+        assert!(is_library_name(&name(DLL_SUFFIX)));
+        if cfg!(target_os = "linux") {
+            assert!(is_library_name("libonnxruntime.so.1.32.0"));
+            assert!(is_library_name("libonnxruntime.so.1"));
+            for other in [
+                "libonnxruntime_providers_shared.so",
+                "libonnxruntime.so.txt",
+                "libonnxruntime",
+                "onnxruntime.dll",
+            ] {
+                assert!(!is_library_name(other), "{other}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_newest_version_comes_first() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for version in ["1.9.0", "1.32.0", "1.22.1"] {
+            let inside = folder.path().join(version);
+            std::fs::create_dir(&inside).expect("made");
+            std::fs::write(
+                inside.join(format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}")),
+                "",
+            )
+            .expect("written");
+        }
+        let found = Place::Versions(folder.path().into()).candidates();
+        let versions: Vec<_> = found
+            .iter()
+            .map(|path| version_of(path.parent().expect("a folder")))
+            .collect();
+        assert_eq!(versions, [vec![1, 32, 0], vec![1, 22, 1], vec![1, 9, 0]]);
+    }
+}

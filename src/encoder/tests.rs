@@ -493,10 +493,23 @@ fn a_folder_that_cannot_be_used_is_an_error_that_says_why() {
     assert!(text.contains(r#""[unused0]":1"#));
     std::fs::write(
         &tokenizer,
-        text.replace(r#""[unused0]":1"#, r#""[unused0]":1,"extra":40000"#),
+        text.replace(r#""[unused0]":1"#, r#""[unused0]":1,"no such word":40000"#),
     )
     .expect("written");
-    says(copy.path(), "token ids up to 40000");
+    says(
+        copy.path(),
+        "it has 30523 tokens, and the model embeds 30522",
+    );
+    std::fs::write(
+        &tokenizer,
+        text.replace(r#""store":3573"#, r#""store":40000"#),
+    )
+    .expect("written");
+    let error = open_folder(copy.path())
+        .expect("opens")
+        .encode_query("a store")
+        .expect_err("a far id");
+    assert!(error.to_string().contains("the token id 40000"), "{error}");
     std::fs::write(&tokenizer, "{}").expect("written");
     says(copy.path(), "tokenizer.json");
 

@@ -27,6 +27,8 @@ pub(super) struct Tokenizer {
     before: Vec<u32>,
     /// What stands after it: `[SEP]`.
     after: Vec<u32>,
+    /// Tokens that the model embeds.
+    rows: u32,
 }
 
 impl Tokenizer {
@@ -38,11 +40,11 @@ impl Tokenizer {
         inner
             .with_truncation(None)
             .map_err(|e| wrong(e.to_string()))?;
-        let largest = inner.get_vocab(true).into_values().max().unwrap_or(0) as usize;
-        if largest >= model.config.vocabulary {
-            let rows = model.config.vocabulary;
+        // Ids are 0, 1, 2, … in every vocabulary seen; one with gaps is caught by `check` when a text meets its far ids.
+        let (tokens, rows) = (inner.get_vocab_size(true), model.config.vocabulary);
+        if tokens > rows {
             return Err(wrong(format!(
-                "it makes token ids up to {largest}, and the model embeds {rows}"
+                "it has {tokens} tokens, and the model embeds {rows}"
             )));
         }
         let (before, after) = special_tokens(&inner)
@@ -51,6 +53,7 @@ impl Tokenizer {
             inner,
             before,
             after,
+            rows: u32::try_from(rows).unwrap_or(u32::MAX),
         })
     }
 
@@ -67,7 +70,21 @@ impl Tokenizer {
     /// Token ids without special tokens, for a text that need not be cut.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, false).map_err(failed)?;
+        self.check(encoding.get_ids())?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Every id has a row in the model's embedding table.
+    fn check(&self, ids: &[u32]) -> Result<()> {
+        match ids.iter().find(|&&id| id >= self.rows) {
+            None => Ok(()),
+            Some(id) => Err(Error::Encode {
+                what: format!(
+                    "{TOKENIZER_FILE} gives the token id {id}, and the model embeds {} tokens",
+                    self.rows
+                ),
+            }),
+        }
     }
 
     /// Appends the tokens of `text`, which stands `offset` bytes into the whole, without special tokens.
@@ -75,6 +92,7 @@ impl Tokenizer {
     /// Places never run backwards and stay inside the text, whatever the tokenizer says.
     pub fn tokens(&self, text: &str, offset: usize, out: &mut Vec<Token>) -> Result<()> {
         let encoding = self.inner.encode(text, false).map_err(failed)?;
+        self.check(encoding.get_ids())?;
         let mut last_start = 0;
         let mut last_word = None;
         let places = encoding

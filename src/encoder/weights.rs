@@ -8,7 +8,10 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::hash_cache;
+use super::model::unusable;
 use crate::error::{Error, Result};
+use crate::home;
 
 /// The file's name in a model folder.
 pub(super) const WEIGHTS_FILE: &str = "model.safetensors";
@@ -20,6 +23,8 @@ pub(super) struct Weights {
     /// The file itself, links resolved.
     path: PathBuf,
     file_name: String,
+    /// As it was before the first byte was read.
+    state: std::fs::Metadata,
     map: Mmap,
     /// Where the tensors' bytes begin.
     data_start: usize,
@@ -46,6 +51,9 @@ impl Weights {
         let file_name = file_name
             .ok_or_else(|| unusable(folder, "the name of its weights file is not Unicode"))?;
         let file = File::open(&path).map_err(Error::io("open", &path))?;
+        let state = file
+            .metadata()
+            .map_err(Error::io("read the state of", &path))?;
         // SAFETY: the map is read-only and stays with `self`. A process that rewrites the file in place would change
         // what is read, as it would for any reader; nothing here relies on two reads giving the same bytes.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", &path))?;
@@ -59,6 +67,7 @@ impl Weights {
             folder: folder.into(),
             path,
             file_name,
+            state,
             map,
             data_start: header + 8,
             metadata,
@@ -118,15 +127,11 @@ impl Weights {
             .collect()
     }
 
-    /// A hash of every byte of the file.
+    /// A hash of every byte of the file, remembered in the data folder.
     pub fn hash(&self) -> u128 {
-        xxh3_128(&self.map)
-    }
-}
-
-fn unusable(folder: &Path, what: impl Into<String>) -> Error {
-    Error::Model {
-        path: folder.to_path_buf(),
-        what: what.into(),
+        let cache = home::home().map(|home| home.join("cache").join("hashes"));
+        hash_cache::remembered(cache.as_deref(), &self.path, &self.state, || {
+            xxh3_128(&self.map)
+        })
     }
 }

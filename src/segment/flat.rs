@@ -10,6 +10,7 @@ use super::RowHit;
 use super::quantise::QueryCode;
 use super::rerank::{candidates_for, rerank};
 use super::vectors::Space;
+use crate::error::Result;
 
 /// The best `k` of `rows`, best first.
 pub(super) fn scan(
@@ -18,17 +19,17 @@ pub(super) fn scan(
     code: &QueryCode,
     k: usize,
     rows: &[u32],
-) -> Vec<RowHit> {
+) -> Result<Vec<RowHit>> {
     let k = k.min(rows.len());
     if k == 0 {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let mut products = Vec::with_capacity(rows.len());
     space
         .codes
         .products(space.kernel, code, rows, &mut products);
     let best = best_products(&products, candidates_for(k).min(rows.len()));
-    let first = rerank(space, query, k, best.iter().map(|&at| rows[at as usize]));
+    let first = rerank(space, query, k, best.iter().map(|&at| rows[at as usize]))?;
     // Fewer than k only if k is 0: `best` holds at least k rows.
     let least = first
         .last()

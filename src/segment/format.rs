@@ -90,7 +90,7 @@ kinds! {
 }
 
 impl Kind {
-    /// Verified by every open. The others are verified where they are read (text) or by `Segment::verify` (vectors).
+    /// Verified by every open. The others are verified where they are first read.
     pub fn is_small(self) -> bool {
         (self as u32) <= Self::Neighbours as u32
     }

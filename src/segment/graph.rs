@@ -107,24 +107,40 @@ impl<'a> Repair<'a> {
         }
         self.queue.extend(seeds);
         self.spread();
+        // Nearly every lost node links to some node that is reached; a link back from there costs no search.
+        for &lost in self.nodes {
+            if !self.reached[lost as usize]
+                && let Some(from) = self.neighbour_with_room(lost)
+            {
+                self.link(from, lost);
+            }
+        }
         let mut orphans = Vec::new();
-        for at in 0..self.nodes.len() {
-            let lost = self.nodes[at];
+        for &lost in self.nodes {
             if self.reached[lost as usize] {
                 continue;
             }
             match self.nearest_with_room(lost) {
-                Some(from) => {
-                    let slot = self.free_slot(from).expect("`nearest_with_room` saw it");
-                    self.neighbours[slot] = lost;
+                Some(from) => self.link(from, lost),
+                None => {
+                    orphans.push(lost);
+                    self.reach(lost);
                 }
-                None => orphans.push(lost),
             }
-            self.reached[lost as usize] = true;
-            self.queue.push(lost);
-            self.spread();
         }
         orphans
+    }
+
+    fn link(&mut self, from: u32, lost: u32) {
+        let slot = self.free_slot(from).expect("the caller saw it");
+        self.neighbours[slot] = lost;
+        self.reach(lost);
+    }
+
+    fn reach(&mut self, node: u32) {
+        self.reached[node as usize] = true;
+        self.queue.push(node);
+        self.spread();
     }
 
     fn spread(&mut self) {
@@ -138,6 +154,12 @@ impl<'a> Repair<'a> {
                 }
             }
         }
+    }
+
+    fn neighbour_with_room(&self, lost: u32) -> Option<u32> {
+        let list = &self.neighbours[lost as usize * WIDTH..][..WIDTH];
+        let mut linked = list.iter().copied().filter(|&node| node != NONE);
+        linked.find(|&node| self.reached[node as usize] && self.free_slot(node).is_some())
     }
 
     fn nearest_with_room(&self, lost: u32) -> Option<u32> {
@@ -264,5 +286,81 @@ impl<'a> Graph<'a> {
             .iter()
             .take_while(move |pair| pair[0] == node)
             .map(|pair| pair[1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODES: u32 = 400;
+
+    /// Links each node to the `links` next ones of its island of 40.
+    struct Islands {
+        links: u32,
+    }
+
+    impl GraphBuilder for Islands {
+        fn build(&self, _: Codes<'_>, nodes: &[u32], _: u64) -> Vec<RawNode> {
+            let neighbours =
+                |row: u32| (1..=self.links).map(move |step| row / 40 * 40 + (row + step) % 40);
+            // The last three islands stand too low to have seeds.
+            let raw = |&row: &u32| RawNode {
+                row,
+                level: u8::from(row < 280),
+                neighbours: neighbours(row).collect(),
+            };
+            nodes.iter().map(raw).collect()
+        }
+    }
+
+    fn codes() -> Vec<i8> {
+        // Different codes; islands lie apart.
+        let code = |row: u32| {
+            (0..64).map(move |at| {
+                if at == 0 {
+                    (row / 40) as i8
+                } else {
+                    ((row % 40) >> (at % 6) & 1) as i8
+                }
+            })
+        };
+        (0..NODES).flat_map(code).collect()
+    }
+
+    fn reached(frozen: &Frozen) -> usize {
+        let mut reached = vec![false; NODES as usize];
+        let mut queue: Vec<u32> = [frozen.seeds.as_slice(), &frozen.orphans].concat();
+        while let Some(node) = queue.pop() {
+            if !std::mem::replace(&mut reached[node as usize], true) {
+                let list = &frozen.neighbours[node as usize * WIDTH..][..WIDTH];
+                queue.extend(list.iter().filter(|&&neighbour| neighbour != NONE));
+            }
+        }
+        reached.into_iter().filter(|&reached| reached).count()
+    }
+
+    #[test]
+    fn islands_without_a_seed_are_linked_again() {
+        let codes = codes();
+        let frozen = Frozen::new(Codes::new(&codes, 64), &Islands { links: 3 }, 0);
+        assert_eq!(frozen.seeds.len(), MAX_SEEDS);
+        assert!(frozen.orphans.is_empty());
+        assert_eq!(reached(&frozen), NODES as usize);
+    }
+
+    #[test]
+    fn islands_that_no_list_has_room_for_become_orphans() {
+        let codes = codes();
+        let frozen = Frozen::new(
+            Codes::new(&codes, 64),
+            &Islands {
+                links: WIDTH as u32,
+            },
+            0,
+        );
+        // Three islands have no seed; one orphan reaches the rest of its island.
+        assert_eq!(frozen.orphans, [280, 320, 360]);
+        assert_eq!(reached(&frozen), NODES as usize);
     }
 }

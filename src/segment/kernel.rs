@@ -19,7 +19,7 @@ enum Set {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
     Neon,
 }
 
@@ -45,10 +45,8 @@ impl Kernel {
                 sets.push(Self(Set::Avx512Vnni));
             }
         }
-        #[cfg(target_arch = "aarch64")]
-        if std::arch::is_aarch64_feature_detected!("neon") {
-            sets.push(Self(Set::Neon));
-        }
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        sets.push(Self(Set::Neon));
         sets
     }
 
@@ -62,9 +60,8 @@ impl Kernel {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Set::Avx512Vnni => unsafe { avx512::dot(a, b) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "aarch64")]
-            Set::Neon => unsafe { neon::dot(a, b) },
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Set::Neon => neon::dot(a, b),
         }
     }
 
@@ -81,9 +78,8 @@ impl Kernel {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Set::Avx512Vnni => unsafe { avx512::dots(query, codes, rows, out) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "aarch64")]
-            Set::Neon => unsafe { neon::dots(query, codes, rows, out) },
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Set::Neon => neon::dots(query, codes, rows, out),
         }
     }
 
@@ -97,7 +93,7 @@ impl Kernel {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Set::Avx512Vnni => unsafe { avx512::dot_f32(a, b) },
-            #[cfg(target_arch = "aarch64")]
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Set::Neon => dot_lanes(a, b),
         }
     }
@@ -249,11 +245,10 @@ mod avx512 {
     }
 }
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon {
     use std::arch::aarch64::*;
 
-    #[target_feature(enable = "neon")]
     #[inline]
     pub fn dot(a: &[i8], b: &[i8]) -> i32 {
         let mut sums = vdupq_n_s32(0);
@@ -266,7 +261,6 @@ mod neon {
         vaddvq_s32(sums)
     }
 
-    #[target_feature(enable = "neon")]
     pub fn dots(query: &[i8], codes: &[i8], rows: &[u32], out: &mut Vec<i32>) {
         out.extend(
             rows.iter()

@@ -63,7 +63,7 @@ use documents::Tables;
 use format::Kind;
 use graph::Graph;
 use kernel::Kernel;
-use map::{Map, as_f32, as_i8};
+use map::{Map, as_i8};
 use quantise::{Quantiser, stride};
 use sections::Sections;
 use text::TextIndex;
@@ -197,10 +197,6 @@ impl Segment {
         self.sections.file_bytes()
     }
 
-    pub fn has_graph(&self) -> bool {
-        Graph::new(&self.sections).is_some()
-    }
-
     /// The ordinal of the document with this id.
     pub fn find(&self, id: &str) -> Option<u32> {
         self.tables().find(id)
@@ -225,11 +221,6 @@ impl Segment {
     /// Bytes of the document's text.
     pub fn range(&self, row: u32) -> Range<usize> {
         self.tables().range(row)
-    }
-
-    /// [dimension] f32.
-    pub fn vector(&self, row: u32) -> &[f32] {
-        self.space().rows.row(row)
     }
 
     /// The document's whole text.
@@ -284,7 +275,7 @@ impl Segment {
     /// Exact where the rows are scanned, that is without a graph and for small selections; approximate on the graph.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if `query` is of another length than the rows.
+    /// [`Error::Dimension`] if `query` is of another length than the rows; [`Error::Damaged`].
     pub fn search(&self, query: &[f32], k: usize, selection: Selection<'_>) -> Result<Vec<RowHit>> {
         if query.len() != self.spec.dimension {
             return Err(Error::Dimension {
@@ -293,14 +284,15 @@ impl Segment {
             });
         }
         let code = self.quantiser.query(query);
-        Ok(search::search(
-            self.space(),
+        let space = self.space()?;
+        search::search(
+            space,
             Graph::new(&self.sections),
             query,
             &code,
             k,
             selection,
-        ))
+        )
     }
 
     fn piece(&self, row: u32) -> Result<String> {
@@ -319,12 +311,16 @@ impl Segment {
         Tables::new(&self.sections)
     }
 
-    fn space(&self) -> Space<'_> {
+    /// The codes say which rows are scored, so all of them are verified before the first search.
+    fn space(&self) -> Result<Space<'_>> {
         let dimension = self.spec.dimension;
-        Space {
-            codes: Codes::new(as_i8(self.sections.bytes(Kind::Codes)), dimension),
-            rows: Rows::new(as_f32(self.sections.bytes(Kind::Vectors)), dimension),
+        let codes = self
+            .sections
+            .verified(Kind::Codes, 0..self.sections.range(Kind::Codes).len())?;
+        Ok(Space {
+            codes: Codes::new(as_i8(codes), dimension),
+            rows: Rows::new(&self.sections, dimension),
             kernel: Kernel::best(),
-        }
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 use super::RowHit;
 use super::vectors::Space;
+use crate::error::Result;
 
 /// How many rows, best by code, are scored in f32 so that the best `k` are among them.
 pub(super) fn candidates_for(k: usize) -> usize {
@@ -14,18 +15,20 @@ pub(super) fn rerank(
     query: &[f32],
     k: usize,
     rows: impl IntoIterator<Item = u32>,
-) -> Vec<RowHit> {
-    let score = |row| RowHit {
-        row,
-        score: space.kernel.dot_f32(query, space.rows.row(row)),
+) -> Result<Vec<RowHit>> {
+    let score = |row| {
+        Ok(RowHit {
+            row,
+            score: space.kernel.dot_f32(query, space.rows.row(row)?),
+        })
     };
-    let mut hits: Vec<RowHit> = rows.into_iter().map(score).collect();
-    // `total_cmp`: a damaged row may hold NaN.
+    let mut hits = rows.into_iter().map(score).collect::<Result<Vec<_>>>()?;
+    // `total_cmp`: a file may hold NaN that was there when its checksum was made.
     let order = |a: &RowHit, b: &RowHit| b.score.total_cmp(&a.score).then(a.row.cmp(&b.row));
     if hits.len() > k && k > 0 {
         hits.select_nth_unstable_by(k - 1, order);
     }
     hits.truncate(k);
     hits.sort_unstable_by(order);
-    hits
+    Ok(hits)
 }

@@ -15,6 +15,7 @@ use super::quantise::QueryCode;
 use super::rerank::{candidates_for, rerank};
 use super::vectors::Space;
 use super::{RowHit, Selection};
+use crate::error::Result;
 
 /// A selection of at most so many rows is scanned.
 const SCAN_ROWS: u64 = 20_000;
@@ -29,12 +30,12 @@ pub(super) fn search(
     code: &QueryCode,
     k: usize,
     selection: Selection<'_>,
-) -> Vec<RowHit> {
+) -> Result<Vec<RowHit>> {
     let rows = space.codes.rows();
     let selected = selection.count(rows);
     let k = k.min(selected as usize);
     if k == 0 {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     if let Some(graph) = graph
         && walk_is_faster(rows, selected, k)
@@ -50,9 +51,9 @@ pub(super) fn search(
             Selection::All => walk.run(query, k, |_| true),
             Selection::Except(dead) => walk.run(query, k, |row| !dead.contains(row)),
             Selection::Only(wanted) => walk.run(query, k, |row| wanted.contains(row)),
-        };
+        }?;
         if let Some(hits) = hits.filter(|hits| hits.len() == k) {
-            return hits;
+            return Ok(hits);
         }
     }
     scan(space, query, code, k, &selection.rows(rows))
@@ -108,7 +109,12 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// `None` if it gave up. Fewer than `k` hits if the walk met no more.
-    fn run(&self, query: &[f32], k: usize, selected: impl Fn(u32) -> bool) -> Option<Vec<RowHit>> {
+    fn run(
+        &self,
+        query: &[f32],
+        k: usize,
+        selected: impl Fn(u32) -> bool,
+    ) -> Result<Option<Vec<RowHit>>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let rows = self.space.codes.rows();
             scratch.begin(rows);
@@ -118,7 +124,7 @@ impl Walk<'_> {
             loop {
                 visits += scratch.fresh.len() as u64;
                 if visits > self.most_visits {
-                    return None;
+                    return Ok(None);
                 }
                 scratch.products.clear();
                 self.space.codes.products(
@@ -156,7 +162,7 @@ impl Walk<'_> {
                 scratch.fresh.clear();
                 scratch.take_unvisited(self.graph.neighbours(node));
             }
-            Some(self.finish(query, k, &mut scratch.kept, selected))
+            self.finish(query, k, &mut scratch.kept, selected).map(Some)
         })
     }
 
@@ -171,7 +177,7 @@ impl Walk<'_> {
         k: usize,
         kept: &mut BinaryHeap<Reverse<(i32, u32)>>,
         selected: impl Fn(u32) -> bool,
-    ) -> Vec<RowHit> {
+    ) -> Result<Vec<RowHit>> {
         while kept.len() > candidates_for(k) {
             kept.pop();
         }

@@ -111,18 +111,24 @@ impl Sections {
         self.verify_blocks(kind, 0..length.div_ceil(BLOCK_BYTES), true)
     }
 
-    /// A part of a section whose blocks are verified, the first time they are read.
+    /// A part of a section, which must lie inside it. Its blocks are verified the first time they are read.
+    pub fn verified(&self, kind: Kind, part: Range<usize>) -> Result<&[u8]> {
+        self.verify_blocks(
+            kind,
+            part.start / BLOCK_BYTES..part.end.div_ceil(BLOCK_BYTES),
+            false,
+        )?;
+        Ok(&self.bytes(kind)[part])
+    }
+
+    /// The same for a reader that is not ours: it keeps the map, may ask for anything, and forgets why it failed.
     pub fn checked(&self, kind: Kind, part: Range<usize>) -> Result<MapSlice> {
         let section = self.range(kind);
         if part.start > part.end || part.end > section.len() {
             return Err(self.remember(self.damaged(kind, 0, "a reader was sent beyond its end")));
         }
-        self.verify_blocks(
-            kind,
-            part.start / BLOCK_BYTES..part.end.div_ceil(BLOCK_BYTES),
-            false,
-        )
-        .map_err(|e| self.remember(e))?;
+        self.verified(kind, part.clone())
+            .map_err(|e| self.remember(e))?;
         Ok(MapSlice::new(
             Arc::clone(&self.map),
             section.start + part.start..section.start + part.end,

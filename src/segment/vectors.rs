@@ -1,7 +1,11 @@
 //! A segment's vectors as slices: int8 codes to find rows by, f32 rows to score them by.
 
+use super::format::Kind;
 use super::kernel::Kernel;
+use super::map::as_f32;
 use super::quantise::{QueryCode, stride};
+use super::sections::Sections;
+use crate::error::Result;
 
 /// int8 codes, shape `[rows, stride]`.
 #[derive(Clone, Copy)]
@@ -34,22 +38,34 @@ impl<'a> Codes<'a> {
     }
 }
 
-/// f32 rows, shape `[rows, dimension]`.
+/// f32 rows, shape `[rows, dimension]`. A row's block is verified the first time it is read: scores come from nothing
+/// else, so damage never becomes a wrong one.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
-    values: &'a [f32],
+    sections: &'a Sections,
     dimension: usize,
 }
 
 impl<'a> Rows<'a> {
-    /// `values` holds whole rows of `dimension` components.
-    pub fn new(values: &'a [f32], dimension: usize) -> Self {
-        Self { values, dimension }
+    /// The section holds whole rows of `dimension` components.
+    pub fn new(sections: &'a Sections, dimension: usize) -> Self {
+        Self {
+            sections,
+            dimension,
+        }
     }
 
     /// One row.
-    pub fn row(&self, row: u32) -> &'a [f32] {
-        &self.values[row as usize * self.dimension..][..self.dimension]
+    ///
+    /// # Errors
+    /// [`Error::Damaged`](crate::error::Error::Damaged).
+    pub fn row(&self, row: u32) -> Result<&'a [f32]> {
+        let bytes = 4 * self.dimension;
+        let start = row as usize * bytes;
+        Ok(as_f32(
+            self.sections
+                .verified(Kind::Vectors, start..start + bytes)?,
+        ))
     }
 }
 

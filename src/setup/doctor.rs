@@ -387,3 +387,50 @@ fn list(words: &[String]) -> String {
         words.join(", ")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setup;
+
+    #[test]
+    fn a_machine_that_is_set_up_is_healthy() {
+        setup::ensure().expect("set up");
+        let report = doctor(&EncoderOptions::default());
+        assert!(report.is_healthy(), "{report}");
+        let test = report.self_test.expect("a self-test");
+        assert!(test.tokens_per_second > 10.0);
+        assert!(test.parity.expect("the default model's vector is known") < 1e-5);
+        let words = report.to_string();
+        for part in [
+            "ONNX Runtime 1.",
+            "in use: CPU",
+            "all-MiniLM-L6-v2, 384 dimensions",
+            "all is well",
+        ] {
+            assert!(words.contains(part), "{words}");
+        }
+        let json = serde_json::to_value(&report).expect("JSON");
+        assert_eq!(json["model"]["dimension"], 384);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_with_the_way_out() {
+        setup::ensure().expect("set up");
+        let nowhere = || Some(PathBuf::from("/nowhere/at/all"));
+        let report = doctor(&EncoderOptions {
+            runtime: nowhere(),
+            ..EncoderOptions::default()
+        });
+        assert!(report.runtime.is_none() && report.model.is_none());
+        assert_eq!(report.problems.len(), 1, "{report}");
+        assert!(report.to_string().contains("vecdb setup"), "{report}");
+        let report = doctor(&EncoderOptions {
+            model: nowhere(),
+            ..EncoderOptions::default()
+        });
+        assert!(report.runtime.is_some() && report.model.is_none());
+        assert!(report.problems[0].contains("/nowhere/at/all"), "{report}");
+        assert!(report.to_string().contains("vecdb setup"), "{report}");
+    }
+}

@@ -216,16 +216,16 @@ fn a_signal_ends_an_ingestion_in_order_and_the_same_command_goes_on() {
 
     let place = Place::empty();
     let mut lines = String::new();
-    for number in 0..3_000 {
+    for number in 0..4_000 {
         writeln!(
             lines,
             "{{\"id\": \"{number}\", \"text\": \"Note {number}: {}\"}}",
-            "a ship passes the lock and goes on ".repeat(12)
+            "a ship passes the lock and goes on ".repeat(4)
         )
         .expect("writing to a string");
     }
-    place.write("many.jsonl", lines);
-    let child = place
+    place.write("many.jsonl", &lines);
+    let mut child = place
         .command()
         .args(["ingest", "many.jsonl", "--json"])
         .stdout(Stdio::piped())
@@ -234,6 +234,8 @@ fn a_signal_ends_an_ingestion_in_order_and_the_same_command_goes_on() {
         .expect("the binary starts");
     // The folder is made when the encoding is about to begin, after the listening has.
     while !place.db().exists() {
+        let ended = child.try_wait().expect("the binary runs");
+        assert_eq!(ended, None, "it ended before it began to encode");
         std::thread::sleep(Duration::from_millis(20));
     }
     std::thread::sleep(Duration::from_millis(1_500));
@@ -248,7 +250,16 @@ fn a_signal_ends_an_ingestion_in_order_and_the_same_command_goes_on() {
     let stored = place.run("list --json").objects().len();
     ran.says(&[
         "stopped: ",
-        &format!("{stored} of 3,000 documents are stored"),
+        &format!("{stored} of 4,000 documents are stored"),
     ]);
-    assert!(stored < 3_000, "the signal came too late to show anything");
+    assert!(stored < 4_000, "the signal came too late to show anything");
+
+    // The same order again: what is stored is passed over, and ten more are added.
+    let part: Vec<&str> = lines.lines().take(stored + 10).collect();
+    place.write("many.jsonl", part.join("\n"));
+    let resumed = place.run("ingest many.jsonl --json").exits(0).object();
+    assert_eq!(
+        (&resumed["unchanged"], &resumed["added"]),
+        (&stored.into(), &10.into())
+    );
 }

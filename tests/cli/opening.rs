@@ -51,6 +51,26 @@ fn a_foreign_folder_is_left_alone() {
 }
 
 #[test]
+fn a_newer_format_is_refused_by_name_and_left_alone() {
+    let place = Place::with_notes();
+    let stamp = place.write("notes.vecdb/FORMAT", "vecdb 99 1\n");
+    place.write("new.txt", "some text");
+    for line in [
+        "query x",
+        "list",
+        "delete rainbow",
+        "ingest new.txt",
+        "check",
+    ] {
+        place
+            .run(line)
+            .fails_saying(&["has format 99", "install a newer vecdb"]);
+    }
+    let left = std::fs::read_to_string(stamp).expect("the stamp");
+    assert_eq!(left, "vecdb 99 1\n");
+}
+
+#[test]
 fn a_file_is_no_database() {
     let place = Place::empty();
     place.write("notes.vecdb", "not a folder");

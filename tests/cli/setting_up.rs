@@ -37,6 +37,27 @@ fn the_demo_s_database_can_be_kept() {
 }
 
 #[test]
+fn the_demo_leaves_the_user_s_own_database_alone() {
+    let place = Place::empty();
+    let ran = crate::command::binary()
+        .env("VECDB_DB", place.db())
+        .arg("demo")
+        .output()
+        .expect("the binary starts");
+    crate::command::Ran::from(ran).exits(0);
+    assert!(!place.db().exists());
+    // Named on the command line it is used, whatever the variable says.
+    let ran = crate::command::binary()
+        .env("VECDB_DB", place.path("other.vecdb"))
+        .args(["demo", "--db"])
+        .arg(place.db())
+        .output()
+        .expect("the binary starts");
+    crate::command::Ran::from(ran).exits(0);
+    assert!(place.db().exists() && !place.path("other.vecdb").exists());
+}
+
+#[test]
 fn the_doctor_finds_nothing_wrong() {
     let report = vecdb_args(["doctor", "--json"]).exits(0).object();
     assert_eq!(report["problems"], serde_json::json!([]));

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
     check, completions, delete, demo, doctor, eval, get, ingest, list, query, setup, stats,
@@ -16,7 +17,8 @@ Examples:
   vecdb demo                                       set up, and see it work
   vecdb ingest notes/ --db notes.vecdb             put a folder's texts in
   vecdb query 'store on one machine' --db notes.vecdb
-  VECDB_DB=notes.vecdb vecdb query 'tree that stays balanced' --filter \"year >= 1970\" --json
+  export VECDB_DB=notes.vecdb
+  vecdb query 'tree that stays balanced' --filter \"year >= 1970\" --json
 
 Exit codes: 0 done or found, 1 nothing found, 2 error, 130 ended by a signal.
 Environment: VECDB_DB, VECDB_MODEL_DIR, VECDB_HOME (the data folder), ORT_DYLIB_PATH, NO_COLOR.";
@@ -33,6 +35,17 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// Parses what was typed; prints help or a usage error and exits where that is all there is to do.
+    pub fn from_command_line() -> Self {
+        let matches = Self::command().get_matches();
+        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        cli.global.db_from_environment =
+            matches.value_source("db") == Some(ValueSource::EnvVariable);
+        cli
+    }
+}
+
 /// Options that stand before or after the command's name.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Global options")]
@@ -46,6 +59,9 @@ pub struct Global {
         hide_env_values = true
     )]
     pub db: Option<PathBuf>,
+    /// `db` was not typed: it comes from the environment.
+    #[arg(skip)]
+    pub db_from_environment: bool,
     /// The collection in it [default: default]
     #[arg(long, short = 'c', global = true, value_name = "NAME")]
     pub collection: Option<String>,
@@ -106,9 +122,7 @@ pub enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
-    use super::Cli;
+    use super::*;
 
     #[test]
     fn the_definition_is_consistent() {
@@ -133,6 +147,23 @@ mod tests {
                 "{} does not describe its JSON",
                 command.get_name()
             );
+        }
+    }
+
+    #[test]
+    fn examples_and_objects_fit_80_columns() {
+        let mut all = Cli::command();
+        let commands =
+            std::iter::once(all.clone()).chain(all.get_subcommands_mut().map(|c| c.clone()));
+        for command in commands {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            // Lines of prose are wrapped to the terminal; indented ones should stay as they are.
+            for line in help.lines().filter(|line| line.starts_with(' ')) {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
         }
     }
 }

@@ -21,7 +21,8 @@ Examples:
 
 With --json, one object:
   {\"deleted\": 2, \"unknown\": [\"…\"], \"dry_run\": false}
-  unknown: ids that no document has; with --dry-run, deleted counts what would be.
+  unknown: ids that no document has
+  deleted: with --dry-run, how many would be
 
 Exit codes: 0 all deleted, 1 an id is unknown (the others are deleted) or nothing matches, 2 error (nothing is deleted).";
 

@@ -1,6 +1,7 @@
 //! `vecdb demo`: everything once, on real texts.
 
 use std::io;
+use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -10,15 +11,15 @@ use vecdb::{Collection, Database};
 
 use crate::args::Global;
 use crate::failure::{Failure, Outcome};
-use crate::ingest;
+use crate::load;
 use crate::output::Output;
 use crate::query::{HitObject, print_hit};
 use crate::text;
 
 pub const AFTER_HELP: &str = "\
-Fetches ONNX Runtime and the default model if they are missing (as `vecdb setup` does), stores about a hundred short notes
-and asks them questions that share few words with the answers. The database is a temporary one, unless --db names a folder
-to keep it in.
+Fetches ONNX Runtime and the default model if they are missing (as `vecdb setup` does), stores about a hundred short notes \
+and asks them questions that share few words with the answers. The database is a temporary one, unless --db names a folder \
+to keep it in (VECDB_DB is not looked at).
 
 Examples:
   vecdb demo
@@ -69,26 +70,19 @@ struct AnswerObject<'a> {
 pub fn run(global: &Global, output: &mut Output) -> Result<Outcome, Failure> {
     set_up(global, output)?;
     // Keeps the folder until the end.
-    let temporary = if global.db.is_none() {
-        Some(temporary_folder()?)
-    } else {
-        None
-    };
-    let path = match (&temporary, &global.db) {
-        (Some(folder), _) => folder.path().join("demo.vecdb"),
-        (None, Some(folder)) => folder.clone(),
-        (None, None) => return Err(Failure::Usage("which database?".into())),
-    };
+    let temporary = temporary_folder()?;
+    let kept = kept_folder(global);
+    let path = kept.map_or_else(|| temporary.path().join("demo.vecdb"), Path::to_path_buf);
     let database = global.options().open(path)?;
     let collection = database.collection(global.collection_name())?;
-    let plan = ingest::plan(
+    let plan = load::plan(
         Sources::new()
             .reader("notes.jsonl", NOTES)
             .format(Format::JsonLines),
         output,
     )?;
-    let ingested = ingest::store(&plan, &collection, None, output)?;
-    output.note(format_args!("{}\n", ingest::summary(&plan, &ingested)));
+    let ingested = load::store(&plan, &collection, None, output)?;
+    output.note(format_args!("{}\n", load::summary(&plan, &ingested)));
 
     let mut all_answered = true;
     for question in &QUESTIONS {
@@ -112,6 +106,11 @@ fn set_up(global: &Global, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Where `--db` wants the database. `VECDB_DB` is not meant: the samples have no business among the user's documents.
+fn kept_folder(global: &Global) -> Option<&Path> {
+    global.db.as_deref().filter(|_| !global.db_from_environment)
+}
+
 fn temporary_folder() -> Result<tempfile::TempDir, Failure> {
     tempfile::tempdir()
         .map_err(|error| Failure::Usage(format!("cannot make a temporary folder: {error}")))
@@ -131,7 +130,7 @@ fn ask(question: &Question, collection: &Collection, output: &mut Output) -> Res
             .filter
             .map(|filter| format!(" --filter \"{filter}\""))
             .unwrap_or_default();
-        let asked = output.bold(&format!("{} query '{}'{filter}", program(), question.text));
+        let asked = output.bold(&format!("vecdb query '{}'{filter}", question.text));
         output.line(format_args!("$ {asked}  {}", output.dim(&elapsed)))?;
     }
     for (rank, hit) in (1..).zip(&hits) {
@@ -154,7 +153,7 @@ fn ask(question: &Question, collection: &Collection, output: &mut Output) -> Res
 fn tell_what_is_next(global: &Global, output: &mut Output) -> io::Result<()> {
     let program = program();
     output.line("Next:")?;
-    if let Some(db) = &global.db {
+    if let Some(db) = kept_folder(global) {
         output.line(format_args!(
             "  {program} query 'why do leaves need sunlight' --db {}",
             db.display()

@@ -18,15 +18,16 @@ use crate::progress::Meter;
 use crate::text;
 
 pub const AFTER_HELP: &str = "\
-Asks every judged query and compares the hits with the judgements, as trec_eval and BEIR define the measures. The corpus
+Asks every judged query and compares the hits with the judgements, as trec_eval and BEIR define the measures. The corpus \
 must be in the collection already, under the ids that the judgements use.
 
 Examples:
-  vecdb ingest scifact/ --db bench.vecdb -c scifact && vecdb eval scifact/ --db bench.vecdb -c scifact
-  vecdb eval --queries q.jsonl --qrels test.tsv --db notes.vecdb --run-out run.trec
+  vecdb ingest scifact/ --db bench.vecdb && vecdb eval scifact/ --db bench.vecdb
+  vecdb eval --queries q.jsonl --qrels test.tsv --run-out run.trec
 
 With --json, one object:
-  {\"queries\": 300, \"measures\": {\"nDCG@10\": 0.645, \"MRR@10\": 0.61, \"Recall@100\": 0.92},
+  {\"queries\": 300,
+   \"measures\": {\"MRR@10\": 0.61, \"Recall@100\": 0.92, \"nDCG@10\": 0.64},
    \"queries_without_judgements\": 0, \"judged_queries_missing\": 0, \"seconds\": 6.2}
   measures are means over the queries counted.
 

@@ -17,7 +17,8 @@ Examples:
   vecdb get b-tree --text > b-tree.txt
 
 With --json, one object a document, in the order asked for:
-  {\"id\": \"…\", \"text\": \"…\", \"title\": \"…\" or null, \"fields\": {…}, \"source\": \"…\" or null}
+  {\"id\": \"…\", \"text\": \"…\", \"title\": \"…\" or null,
+   \"fields\": {…}, \"source\": \"…\" or null}
 
 Exit codes: 0 all found, 1 an id is unknown (stderr names it; the others are printed), 2 error.";
 

@@ -1,42 +1,38 @@
 //! `vecdb ingest`: files into a collection.
 
 use std::io;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use vecdb::Added;
 use vecdb::ingest::{Format, Plan, Sources};
-use vecdb::{Added, BatchOptions, Collection, Error, Progress, Stage};
 
 use crate::args::Global;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupt;
+use crate::load;
 use crate::output::Output;
-use crate::progress::Meter;
 use crate::text;
 
 pub const AFTER_HELP: &str = "\
-Reads .txt, .md, .jsonl and .csv. Everything is read and checked before the first document is stored. A document whose id
-is there already is replaced; one that is there already and equal is left alone, so the same command can be run again at any
+Reads .txt, .md, .jsonl and .csv. Everything is read and checked before the first document is stored. A document whose id \
+is there already is replaced; one that is there already and equal is left alone, so the same command can be run again at any \
 time: it adds what is new and encodes nothing twice.
 
 Examples:
   vecdb ingest notes/ --db notes.vecdb
   vecdb ingest faq.jsonl --text-field answer --title-field question --dry-run
-  curl -s https://example.org/items.jsonl | vecdb ingest - --format jsonl --skip-bad
-  vecdb ingest scifact/ --collection scifact            a folder in BEIR's layout
+  curl -s https://example.org/items.jsonl | vecdb ingest - --skip-bad
+  vecdb ingest scifact/ -c scifact              a folder in BEIR's layout
 
 With --json, one object:
-  {\"files\": 37, \"documents\": 300, \"text_bytes\": 401234, \"skipped\": 0, \"added\": 280, \"updated\": 15,
-   \"unchanged\": 5, \"passages\": 1204, \"tokens\": 98765, \"seconds\": 12.3, \"interrupted\": false}
+  {\"files\": 37, \"documents\": 300, \"text_bytes\": 401234, \"skipped\": 0,
+   \"added\": 280, \"updated\": 15, \"unchanged\": 5, \"passages\": 1204,
+   \"tokens\": 98765, \"seconds\": 12.3, \"interrupted\": false}
   with --dry-run only files, documents, text_bytes and skipped.
 
 Exit codes: 0 done, 2 error, 130 ended by a signal (what was stored stays; run it again to go on).";
-
-/// How many skipped records are named.
-const SKIPPED_SHOWN: usize = 20;
 
 /// What to read, and how.
 #[derive(Args, Debug)]
@@ -109,16 +105,6 @@ struct IngestedObject {
     interrupted: bool,
 }
 
-/// What `store` leaves behind.
-pub struct Ingested {
-    /// What the library counted; zeros where a signal came.
-    pub added: Added,
-    /// Time it took, opening the encoder included.
-    pub elapsed: Duration,
-    /// Documents that are stored, where a signal came.
-    pub interrupted: Option<u64>,
-}
-
 /// Checks the files, then stores their documents.
 pub fn run(
     arguments: &Arguments,
@@ -129,8 +115,8 @@ pub fn run(
         // Not only after minutes of reading.
         global.database_path()?;
     }
-    let plan = plan(sources(arguments), output)?;
-    tell_what_is_left_out(&plan, output);
+    let plan = load::plan(sources(arguments), output)?;
+    load::tell_what_is_left_out(&plan, output);
     if arguments.dry_run {
         if output.json {
             output.object(&plan_object(&plan))?;
@@ -148,7 +134,7 @@ pub fn run(
     let interrupt = Interrupt::listen()?;
     let database = global.options().open(global.database_path()?)?;
     let collection = database.collection(global.collection_name())?;
-    let ingested = store(&plan, &collection, Some(&interrupt), output)?;
+    let ingested = load::store(&plan, &collection, Some(&interrupt), output)?;
     drop(collection);
     database.close()?;
 
@@ -158,7 +144,7 @@ pub fn run(
             text::grouped(stored),
             text::grouped(plan.documents)
         )),
-        None => output.note(summary(&plan, &ingested)),
+        None => output.note(load::summary(&plan, &ingested)),
     }
     if output.json {
         let Added {
@@ -211,120 +197,6 @@ fn sources(arguments: &Arguments) -> Sources {
     sources
 }
 
-/// The first pass: everything is read and checked, nothing is stored.
-pub fn plan(sources: Sources, output: &Output) -> Result<Plan, Failure> {
-    let mut meter = Meter::start(0, output);
-    let plan = sources.plan_with(|scanned| {
-        let documents = text::count(scanned.documents, "document");
-        meter.update(
-            scanned.bytes,
-            scanned.bytes_total,
-            format_args!("reading: {documents}"),
-        );
-        ControlFlow::Continue(())
-    });
-    meter.finish();
-    Ok(plan?)
-}
-
-/// The second pass: the documents are encoded and stored.
-pub fn store(
-    plan: &Plan,
-    collection: &Collection,
-    interrupt: Option<&Interrupt>,
-    output: &Output,
-) -> Result<Ingested, Failure> {
-    let mut meter = Meter::start(plan.text_bytes, output);
-    let mut encoded = 0;
-    let result = collection.ingest(
-        plan.documents(),
-        BatchOptions::default().progress(|progress| {
-            encoded = progress.documents;
-            meter.update(
-                progress.text_bytes,
-                plan.text_bytes,
-                words(progress, plan, meter.elapsed()),
-            );
-            if interrupt.is_some_and(Interrupt::is_asked) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        }),
-    );
-    meter.finish();
-    let elapsed = meter.elapsed();
-    match result {
-        Ok(added) => Ok(Ingested {
-            added,
-            elapsed,
-            interrupted: None,
-        }),
-        // Breaking off stores what is encoded.
-        Err(Error::Cancelled) => Ok(Ingested {
-            added: Added::default(),
-            elapsed,
-            interrupted: Some(encoded),
-        }),
-        Err(error) => {
-            if encoded > 0 {
-                output.note("what was stored before stays; the same command goes on from there");
-            }
-            Err(error.into())
-        }
-    }
-}
-
-fn words(progress: &Progress, plan: &Plan, elapsed: Duration) -> String {
-    let mut words = format!(
-        "{} of {} documents, {} passages/s",
-        text::grouped(progress.documents),
-        text::grouped(plan.documents),
-        text::per_second(progress.passages, elapsed)
-    );
-    if progress.stage == Stage::Sealing {
-        words.push_str(", writing a segment");
-    }
-    words
-}
-
-fn tell_what_is_left_out(plan: &Plan, output: &Output) {
-    for remark in &plan.remarks {
-        output.note(text::plain(remark));
-    }
-    for skipped in plan.skipped.iter().take(SKIPPED_SHOWN) {
-        output.note(format_args!(
-            "skipped {}: {}",
-            text::plain(&skipped.place),
-            text::plain(&skipped.what)
-        ));
-    }
-    let more = plan
-        .skipped_count
-        .saturating_sub(plan.skipped.len().min(SKIPPED_SHOWN) as u64);
-    if more > 0 {
-        output.note(format_args!("skipped {} more", text::grouped(more)));
-    }
-    if !plan.unknown_extensions.is_empty() {
-        let kinds: Vec<String> = plan
-            .unknown_extensions
-            .iter()
-            .map(|(extension, files)| {
-                let kind = if extension.is_empty() {
-                    "no extension".into()
-                } else {
-                    format!(".{}", text::plain(extension))
-                };
-                format!("{kind} ({})", text::grouped(*files))
-            })
-            .collect();
-        output.note(format_args!(
-            "passed over files that no reader knows: {}",
-            kinds.join(", ")
-        ));
-    }
-}
-
 fn plan_object(plan: &Plan) -> PlanObject {
     PlanObject {
         files: plan.files,
@@ -332,41 +204,4 @@ fn plan_object(plan: &Plan) -> PlanObject {
         text_bytes: plan.text_bytes,
         skipped: plan.skipped_count,
     }
-}
-
-/// `added 1,204 passages of 295 documents from 37 files (15 updated, 5 unchanged) in 12.3 s, 98 passages/s`
-pub fn summary(plan: &Plan, ingested: &Ingested) -> String {
-    let Added {
-        added,
-        updated,
-        unchanged,
-        passages,
-        ..
-    } = ingested.added;
-    let mut others = Vec::new();
-    for (number, what) in [
-        (updated, "updated"),
-        (unchanged, "unchanged"),
-        (plan.skipped_count, "skipped"),
-    ] {
-        if number > 0 {
-            others.push(format!("{} {what}", text::grouped(number)));
-        }
-    }
-    let others = if others.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", others.join(", "))
-    };
-    let files = text::count(plan.files, "file");
-    let elapsed = text::duration(ingested.elapsed);
-    if added + updated == 0 {
-        return format!("nothing new in {files}{others}, {elapsed}");
-    }
-    format!(
-        "added {} of {} from {files}{others} in {elapsed}, {} passages/s",
-        text::count(passages, "passage"),
-        text::count(added + updated, "document"),
-        text::per_second(passages, ingested.elapsed)
-    )
 }

@@ -15,6 +15,7 @@
 //! | `failure.rs` | how a command ends: exit codes and error messages |
 //! | `output.rs` | lines for people, objects for programs |
 //! | `text.rs` | numbers, durations and passages as people read them |
+//! | `load.rs` | files into a collection, for `ingest` and `demo` |
 //! | `progress.rs` | how far a long call is |
 //! | `interrupt.rs` | Ctrl-C |
 //! | the rest | one command each: its arguments, its help, what it does |
@@ -31,6 +32,7 @@ mod get;
 mod ingest;
 mod interrupt;
 mod list;
+mod load;
 mod open;
 mod output;
 mod progress;
@@ -41,14 +43,12 @@ mod text;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::args::{Cli, Command};
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_command_line();
     let mut output = Output::new(&cli.global);
     let result = run(&cli, &mut output).and_then(|outcome| {
         output.flush()?;

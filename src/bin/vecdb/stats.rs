@@ -19,9 +19,11 @@ Examples:
 
 With --json, one object a collection:
   {\"collection\": \"default\", \"metric\": \"cosine\", \"dimension\": 384 or null,
-   \"encoder\": {\"name\": \"…\", \"fingerprint\": \"…\"} or null, \"documents\": 37, \"passages\": 1204,
-   \"dead_passages\": 0, \"unsealed_passages\": 0, \"segments\": 1, \"bytes\": 2345678}
-  dead_passages: of deleted or replaced documents, still on disk; unsealed_passages: stored, not yet in a segment.
+   \"encoder\": {\"name\": \"…\", \"fingerprint\": \"…\"} or null,
+   \"documents\": 37, \"passages\": 1204, \"dead_passages\": 0,
+   \"unsealed_passages\": 0, \"segments\": 1, \"bytes\": 2345678}
+  dead_passages: of deleted or replaced documents, still on disk
+  unsealed_passages: stored, not yet in a segment
 
 Exit codes: 0 done, 1 the database has no collection, 2 error.";
 

@@ -55,7 +55,9 @@ fn every_flipped_bit_is_told() {
                     "byte {at} lies in a small part, and open alone must tell"
                 );
                 assert!(segment.verify().is_err(), "byte {at}");
-                use_all(&segment);
+                if at % 5 == 0 {
+                    use_all(&segment);
+                }
             }
         }
     }

@@ -14,6 +14,17 @@ use crate::document::EmbeddedPassage;
 use crate::document::{Fields, Value};
 use crate::vector::Vector;
 
+impl Segment {
+    pub fn has_graph(&self) -> bool {
+        Graph::new(&self.sections).is_some()
+    }
+
+    /// [dimension] f32.
+    pub fn vector(&self, row: u32) -> &[f32] {
+        self.space().expect("whole").rows.row(row).expect("whole")
+    }
+}
+
 /// SplitMix64, so that a test's data are the same on every machine.
 pub(super) struct Random(pub u64);
 
