@@ -107,3 +107,51 @@ fn a_second_writer_is_refused_and_a_reader_is_not() {
         "closing seals"
     );
 }
+
+#[test]
+fn a_reader_after_a_crash_sees_everything_acknowledged_and_keeps_no_lock() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, crashed) = (
+        folder.path().join("t.vecdb"),
+        folder.path().join("crashed.vecdb"),
+    );
+    let db = Database::open(&path).expect("opens");
+    let points = db
+        .create_collection("points", CollectionOptions::vectors(3))
+        .expect("a collection");
+    points
+        .add_vectors([(Document::new("a", "acknowledged"), point(1))])
+        .expect("adds");
+    // What is on disk now is what a kill would leave, without anybody holding the lock.
+    copy(&path, &crashed);
+
+    let reader = Database::options()
+        .for_reading()
+        .open(&crashed)
+        .expect("reads");
+    assert!(reader.is_read_only());
+    assert_eq!(reader.collection("points").expect("there").len(), 1);
+    let writer = Database::open(&crashed).expect("nobody holds the lock");
+    writer
+        .collection("points")
+        .expect("there")
+        .delete(["a"])
+        .expect("deletes");
+    assert_eq!(
+        reader.collection("points").expect("there").len(),
+        1,
+        "a snapshot stays as it was"
+    );
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("creates");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).expect("copies");
+        }
+    }
+}

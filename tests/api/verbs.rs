@@ -334,3 +334,54 @@ fn an_empty_stream_is_no_error_and_a_failing_one_keeps_what_came_before() {
     ));
     assert_eq!(points.len(), 4);
 }
+
+#[test]
+fn replacing_the_same_documents_for_ever_is_sealed_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let db = Database::open(folder.path().join("c.vecdb")).expect("opens");
+    let points = db
+        .create_collection("points", CollectionOptions::vectors(2))
+        .expect("a collection");
+    for turn in 0..11 {
+        let documents = (0..1_000).map(|i| {
+            (
+                Document::new(i.to_string(), format!("turn {turn}")),
+                point(i as f32, 1.0),
+            )
+        });
+        points.add_vectors(documents).expect("adds");
+    }
+    let info = points.info();
+    assert_eq!((info.documents, info.segments), (1_000, 1), "{info:?}");
+    assert_eq!(
+        points
+            .delete((0..1_000).map(|i| i.to_string()))
+            .expect("deletes"),
+        1_000
+    );
+    assert_eq!(
+        points
+            .add_vectors([(Document::new("7", "again"), point(1.0, 1.0))])
+            .expect("adds")
+            .added,
+        1
+    );
+    db.flush().expect("seals");
+    assert_eq!(points.info().documents, 1);
+    assert_eq!(
+        points.get("7").expect("reads").map(|d| d.text),
+        Some("again".to_owned())
+    );
+}
+
+#[test]
+fn a_dimension_that_no_vector_can_have_is_refused() {
+    let (_folder, db, _points) = compass();
+    for dimension in [0, 70_000] {
+        assert!(matches!(
+            db.create_collection("odd", CollectionOptions::vectors(dimension)),
+            Err(Error::Collection { .. })
+        ));
+    }
+    assert_eq!(db.collections().len(), 1);
+}
