@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::vector::Vector;
 
 /// The longest document id, in bytes.
-pub const MAX_ID_BYTES: usize = 1_024;
+pub const MAX_ID_BYTES: usize = 512;
 /// The longest field name, in bytes.
 pub const MAX_FIELD_NAME_BYTES: usize = 255;
 
@@ -43,6 +43,16 @@ macro_rules! value_from {
     )*};
 }
 value_from!(bool => Bool, i64 => Integer, i32 => Integer, u32 => Integer, f64 => Float, f32 => Float, &str => String, String => String, Vec<String> => List);
+
+impl Value {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::String(text) => text.len(),
+            Self::List(texts) => texts.iter().map(|t| t.len() + 8).sum(),
+            _ => 8,
+        }
+    }
+}
 
 impl From<Vec<&str>> for Value {
     fn from(list: Vec<&str>) -> Self {
@@ -171,6 +181,25 @@ pub(crate) struct EmbeddedDocument {
     pub content_hash: u128,
     /// At least one, by start, the first at 0; together they cover the text.
     pub passages: Vec<EmbeddedPassage>,
+}
+
+impl EmbeddedDocument {
+    /// About how many bytes it takes in memory and in a write-ahead row.
+    pub(crate) fn bytes(&self) -> usize {
+        let fields = &self.attributes.fields;
+        let fields: usize = fields
+            .iter()
+            .map(|(name, value)| name.len() + value.bytes())
+            .sum();
+        let passages: usize = self
+            .passages
+            .iter()
+            .map(|p| 4 * p.vector.dimension() + 16)
+            .sum();
+        let title = self.attributes.title.as_ref().map_or(0, String::len);
+        let source = self.attributes.source.as_ref().map_or(0, String::len);
+        self.id.len() + self.text.len() + title + source + fields + passages
+    }
 }
 
 /// A passage with its vector.

@@ -1,6 +1,8 @@
 //! Frozen steps between the on-disk formats of vecdb, and the runner that takes a database through them.
 //!
-//!   FORMAT → stamp.rs → Stamp → run.rs (plan, migrate) → step.rs (one frozen step a file) → g<n>/ → FORMAT
+//! ```text
+//! FORMAT → stamp.rs → Stamp → run.rs (plan, migrate) → step.rs (one frozen step a file) → g<n>/ → FORMAT
+//! ```
 //!
 //! This package depends on nothing of vecdb, so that a step written for one version can't be changed by the next: a step
 //! holds its own copy of the layouts it reads and writes. `README.md` says how a format change is made.

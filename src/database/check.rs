@@ -1,14 +1,13 @@
 //! Is everything on disk as it was written?
 
-use std::collections::HashSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use roaring::RoaringBitmap;
-
+use super::cannot_write;
+use super::inner::open_part;
+use super::part::Part;
 use crate::error::{Error, Result};
-use crate::segment::{Segment, tombstones};
-use crate::store::{self, CollectionRecord, Layout, Opened, SegmentRecord, Store};
+use crate::store::{self, CollectionRecord, Layout, Manifest, Opened, Store};
 
 /// What [`Database::check`](super::Database::check) found.
 #[derive(Clone, Debug, Default)]
@@ -24,12 +23,10 @@ pub struct Report {
     pub remarks: Vec<String>,
 }
 
-/// A segment that was read whole, with its deleted rows.
+/// A collection's segments, read whole.
 struct Read {
     collection: u32,
-    name: String,
-    segment: Segment,
-    dead: RoaringBitmap,
+    parts: Vec<(String, Part)>,
 }
 
 pub(super) fn check(path: &Path) -> Result<Report> {
@@ -37,155 +34,126 @@ pub(super) fn check(path: &Path) -> Result<Report> {
         path: path.to_path_buf(),
     })?;
     let mut report = Report::default();
-    let manifest = match store::read_only(&layout) {
-        Ok(manifest) => manifest,
+    // With the lock if it is free: then nothing changes meanwhile, and the catalog can be compared.
+    match Opened::open(path) {
+        Ok(Opened {
+            mut store,
+            unsealed,
+        }) => {
+            let read = report.segments(&layout, store.manifest());
+            report.strangers(&layout, store.manifest());
+            for read in &read {
+                if let Err(error) = report.places(&store, read) {
+                    report.problems.push(error.to_string());
+                }
+            }
+            if !unsealed.is_empty() {
+                let calls = unsealed.len();
+                report.remarks.push(format!(
+                    "{calls} acknowledged calls are not yet sealed; the next writer seals them"
+                ));
+            }
+            store.mark_closed();
+        }
+        Err(error) if cannot_write(&error) => {
+            report
+                .remarks
+                .push(format!("the catalog was not checked: {error}"));
+            report.beside_a_writer(&layout);
+        }
         Err(error) => {
             report.problems.push(error.to_string());
-            return Ok(report);
-        }
-    };
-    let mut segments = Vec::new();
-    for collection in &manifest.collections {
-        for record in &collection.segments {
-            match report.segment(&layout, collection, record) {
-                Ok(segment) => segments.push(segment),
-                Err(error) => report.problems.push(error.to_string()),
+            if let Ok(manifest) = store::read_only(&layout) {
+                report.segments(&layout, &manifest);
             }
         }
     }
-    report.strangers(&layout, &segments);
-    if report.problems.is_empty() {
-        report.catalog(path, &segments);
-    }
+    // The same damage may have been met twice.
+    report.problems.sort();
+    report.problems.dedup();
     Ok(report)
 }
 
 impl Report {
-    fn segment(
-        &mut self,
-        layout: &Layout,
-        collection: &CollectionRecord,
-        record: &SegmentRecord,
-    ) -> Result<Read> {
-        let path = layout.segment(&record.name);
-        let segment = Segment::open(&path)?;
-        self.files += 1;
-        self.bytes += segment.bytes();
-        segment.verify()?;
-        let wrong = |what: &str| Err(Error::damaged(&path, 0, what));
-        let fingerprint = collection.encoder.as_ref().map_or("", |e| &e.fingerprint);
-        if segment.spec().fingerprint != fingerprint
-            || Some(segment.spec().dimension) != collection.dimension
-        {
-            return wrong("its encoder or dimension is not its collection's");
+    /// Reads what MANIFEST names, again if it changed meanwhile.
+    fn beside_a_writer(&mut self, layout: &Layout) {
+        loop {
+            let mut tried = Self::default();
+            let seq = |manifest: &Result<Manifest>| manifest.as_ref().ok().map(|m| m.seq);
+            let manifest = store::read_only(layout);
+            match &manifest {
+                Ok(manifest) => drop(tried.segments(layout, manifest)),
+                Err(error) => tried.problems.push(error.to_string()),
+            }
+            if tried.problems.is_empty() || seq(&store::read_only(layout)) == seq(&manifest) {
+                self.files += tried.files;
+                self.bytes += tried.bytes;
+                self.problems.append(&mut tried.problems);
+                return;
+            }
         }
-        if (segment.rows(), segment.documents(), segment.bytes())
-            != (record.rows, record.documents, record.bytes)
-        {
-            return wrong("it has not the size that MANIFEST says");
-        }
-        let dead = match record.tombstones {
-            0 => RoaringBitmap::new(),
-            generation => {
-                self.files += 1;
-                tombstones::read(&layout.tombstones(&record.name, generation), record.rows)?
+    }
+
+    /// Opens every segment with its tombstones and verifies every block.
+    fn segments(&mut self, layout: &Layout, manifest: &Manifest) -> Vec<Read> {
+        let read_collection = |collection: &CollectionRecord| {
+            let mut parts = Vec::new();
+            for record in &collection.segments {
+                let opened = open_part(layout, collection, record);
+                match opened.and_then(|part| part.segment()?.verify().map(|()| part)) {
+                    Ok(part) => {
+                        self.files += 1 + u64::from(record.tombstones > 0);
+                        self.bytes += record.bytes;
+                        parts.push((record.name.clone(), part));
+                    }
+                    Err(error) => self.problems.push(error.to_string()),
+                }
+            }
+            Read {
+                collection: collection.id,
+                parts,
             }
         };
-        if dead.len() != u64::from(record.dead_rows) {
-            return wrong("it has not as many deleted rows as MANIFEST says");
-        }
-        Ok(Read {
-            collection: collection.id,
-            name: record.name.clone(),
-            segment,
-            dead,
-        })
+        manifest.collections.iter().map(read_collection).collect()
     }
 
     /// Files in `segments/` that nobody names: a crash left them, and the next writer removes them.
-    fn strangers(&mut self, layout: &Layout, segments: &[Read]) {
-        let known: HashSet<PathBuf> = segments.iter().map(|s| layout.segment(&s.name)).collect();
+    fn strangers(&mut self, layout: &Layout, manifest: &Manifest) {
+        let named = store::files(layout, manifest);
         let Ok(entries) = fs::read_dir(layout.segments()) else {
             return;
         };
-        for path in entries.flatten().map(|e| e.path()) {
-            let is_ours = known.contains(&path) || path.extension().is_some_and(|e| e == "del");
-            if !is_ours && self.problems.is_empty() {
-                self.remarks.push(format!(
-                    "{} belongs to no collection; the next writer removes it",
-                    path.display()
-                ));
-            }
-        }
-    }
-
-    /// The catalog against the segments; it needs the lock.
-    fn catalog(&mut self, path: &Path, segments: &[Read]) {
-        let opened = match Opened::open(path) {
-            Ok(opened) => opened,
-            Err(Error::Locked { holder, .. }) => {
-                self.remarks.push(format!(
-                    "the catalog was not checked: another process writes ({holder})"
-                ));
-                return;
-            }
-            Err(error) => {
-                self.problems.push(error.to_string());
-                return;
-            }
-        };
-        if !opened.unsealed.is_empty() {
-            let calls = opened.unsealed.len();
+        for path in entries
+            .flatten()
+            .map(|e| e.path())
+            .filter(|path| !named.contains(path))
+        {
             self.remarks.push(format!(
-                "{calls} acknowledged calls are not yet sealed; the next writer seals them"
+                "{} belongs to no collection; the next writer removes it",
+                path.display()
             ));
-        }
-        let collections: Vec<u32> = opened
-            .store
-            .manifest()
-            .collections
-            .iter()
-            .map(|c| c.id)
-            .collect();
-        for collection in collections {
-            if let Err(error) = self.places(&opened.store, collection, segments) {
-                self.problems.push(error.to_string());
-            }
         }
     }
 
     /// Each id of the map lies where it says, and each live document of the segments has its id in the map.
-    fn places(&mut self, store: &Store, collection: u32, segments: &[Read]) -> Result<()> {
-        let mut live: u64 = 0;
-        for read in segments.iter().filter(|s| s.collection == collection) {
-            let rows = |document| read.segment.rows_of(document).start;
-            live += (0..read.segment.documents())
-                .filter(|&d| !read.dead.contains(rows(d)))
-                .count() as u64;
-        }
+    fn places(&mut self, store: &Store, read: &Read) -> Result<()> {
         let mut placed: u64 = 0;
-        for entry in store.places(collection) {
+        for entry in store.places(read.collection) {
             let (id, place) = entry?;
-            let found = segments
-                .iter()
-                .find(|s| s.name == place.segment)
-                .is_some_and(|read| {
-                    read.segment.find(&id) == Some(place.document)
-                        && !read
-                            .dead
-                            .contains(read.segment.rows_of(place.document).start)
-                });
-            if found {
+            let part = read.parts.iter().find(|(name, _)| *name == place.segment);
+            if part.is_some_and(|(_, part)| part.find(&id) == Some(place.document)) {
                 placed += 1;
-            } else {
-                self.problems.push(
-                    store
-                        .inconsistent(format!("it places document {id:?} where it is not"))
-                        .to_string(),
-                );
+            } else if self.problems.is_empty() {
+                let what = format!("it places document {id:?} where it is not");
+                self.problems.push(store.inconsistent(what).to_string());
             }
         }
-        if placed != live {
+        let live: u64 = read
+            .parts
+            .iter()
+            .map(|(_, part)| u64::from(part.live_documents()))
+            .sum();
+        if placed != live && self.problems.is_empty() {
             let what =
                 format!("it places {placed} documents, and the segments hold {live} live ones");
             self.problems.push(store.inconsistent(what).to_string());

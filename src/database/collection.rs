@@ -5,13 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::embed::{Cost, Prepared};
+use super::fits;
 use super::ingest::{self, BatchOptions};
 use super::inner::{Inner, State};
 use super::part::Snapshot;
 use super::query::{Ask, Query};
-use super::write::Stored;
+use super::write::{Maker, Stored};
 use crate::document::{Document, EmbeddedDocument};
 use crate::error::{Error, Result};
+use crate::store::EncoderRecord;
 use crate::vector::{Metric, Vector};
 
 /// Settings of a new collection.
@@ -157,7 +159,8 @@ impl Collection {
     /// # Errors
     /// [`Error::Document`] or [`Error::DuplicateId`] for what cannot be stored, [`Error::EncoderMismatch`] if another
     /// encoder made the collection, [`Error::Model`], [`Error::Runtime`] or [`Error::Encode`] from the encoder,
-    /// [`Error::ReadOnly`], or the write failed. Nothing is changed then.
+    /// [`Error::ReadOnly`], or the write failed. Nothing is changed then, but for one case: when the disk failed in the
+    /// middle of a commit, further writes are refused, and opening the database again shows whether the call got through.
     #[cfg_attr(
         feature = "encoder",
         doc = "
@@ -184,8 +187,12 @@ assert_eq!((added.added, added.passages), (1, 1));
         }
         drop(ids);
         let mut added = Added::default();
-        let embedded = self.embed(documents, &mut added)?;
-        added.count(self.inner.store(&self.state, embedded)?);
+        if documents.is_empty() {
+            return Ok(added);
+        }
+        let encoder = self.encoder()?;
+        let embedded = self.embed(&encoder, documents, &mut added)?;
+        added.count(self.inner.store(&self.state, encoder.maker(), embedded)?);
         Ok(added)
     }
 
@@ -229,10 +236,14 @@ assert_eq!((added.added, added.passages), (1, 1));
             added.passages += 1;
             embedded.push(prepared.with_vector(vector.to_unit()?));
         }
-        if let (Some(dimension), false) = (dimension, embedded.is_empty()) {
-            self.inner.bind(&self.state, None, dimension)?;
+        if let Some(dimension) = dimension {
+            fits(&snapshot.record, None, dimension)?;
+            let maker = Maker {
+                encoder: None,
+                dimension,
+            };
+            added.count(self.inner.store(&self.state, maker, embedded)?);
         }
-        added.count(self.inner.store(&self.state, embedded)?);
         Ok(added)
     }
 
@@ -293,31 +304,49 @@ assert_eq!((added.added, added.passages), (1, 1));
         Query::new(self.clone(), Ask::Vector(vector))
     }
 
-    /// The documents with their vectors; those that are there already, equal in everything, are only counted.
-    pub(super) fn embed(
-        &self,
-        documents: Vec<Document>,
-        added: &mut Added,
-    ) -> Result<Vec<EmbeddedDocument>> {
+    /// The encoder, if its vectors may go into this collection.
+    pub(super) fn encoder(&self) -> Result<Encoding> {
         if self.inner.read_only {
             return Err(Error::ReadOnly {
                 path: self.inner.path.clone(),
             });
         }
-        if documents.is_empty() {
-            return Ok(Vec::new());
-        }
-        let (encoder, dimension) = self.inner.encoder.record()?;
-        self.inner.bind(&self.state, Some(&encoder), dimension)?;
+        let (record, dimension) = self.inner.encoder.record()?;
+        fits(&self.state.snapshot().record, Some(&record), dimension)?;
+        Ok(Encoding { record, dimension })
+    }
+
+    /// The documents with their vectors; those that are there already, equal in everything, are only counted.
+    pub(super) fn embed(
+        &self,
+        encoder: &Encoding,
+        documents: Vec<Document>,
+        added: &mut Added,
+    ) -> Result<Vec<EmbeddedDocument>> {
         let snapshot = self.state.snapshot();
         let prepared = documents
             .into_iter()
-            .map(|d| Prepared::new(d, encoder.fingerprint.as_bytes()));
+            .map(|d| Prepared::new(d, encoder.record.fingerprint.as_bytes()));
         let (known, new): (Vec<_>, Vec<_>) = prepared.partition(|d| has_already(&snapshot, d));
         added.unchanged += known.len() as u64;
         let (embedded, cost) = self.inner.encoder.embed(new)?;
         added.spend(cost);
         Ok(embedded)
+    }
+}
+
+/// The encoder that makes the vectors of a call.
+pub(super) struct Encoding {
+    record: EncoderRecord,
+    dimension: usize,
+}
+
+impl Encoding {
+    pub(super) fn maker(&self) -> Maker<'_> {
+        Maker {
+            encoder: Some(&self.record),
+            dimension: self.dimension,
+        }
     }
 }
 

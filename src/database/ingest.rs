@@ -5,15 +5,15 @@ use std::ops::ControlFlow;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::collection::{Added, Collection};
+use super::collection::{Added, Collection, Encoding};
 use super::write::SEAL_ROWS;
 use crate::document::{Document, EmbeddedDocument};
 use crate::error::{Error, Result};
 
 /// Documents are encoded together until there are so many, or so many bytes of text: enough to sort by length, few enough
-/// to report progress every second or two.
+/// that progress is told, and a cancel heard, every few seconds on a slow machine.
 const BATCH_DOCUMENTS: usize = 256;
-const BATCH_TEXT_BYTES: usize = 256 << 10;
+const BATCH_TEXT_BYTES: usize = 64 << 10;
 /// Text in memory that waits for its segment.
 const SEAL_TEXT_BYTES: usize = 64 << 20;
 
@@ -63,6 +63,8 @@ impl<'a> BatchOptions<'a> {
 
 struct Run<'a> {
     collection: &'a Collection,
+    /// Opened for the first document: an empty stream needs none.
+    encoder: Option<Encoding>,
     callback: Option<Callback<'a>>,
     progress: Progress,
     added: Added,
@@ -86,6 +88,7 @@ pub(super) fn run(
     let callback = options.progress;
     let mut run = Run {
         collection,
+        encoder: None,
         callback,
         progress,
         added: Added::default(),
@@ -93,9 +96,9 @@ pub(super) fn run(
         seen: HashSet::new(),
     };
     let end = run.batches(&mut documents);
-    // Whatever ended the stream, the work done is kept.
-    run.seal()?;
-    end.map(|()| run.added)
+    // Whatever ended the stream, the work done is kept; and what ended it is what the caller is told first.
+    let sealed = run.seal();
+    end.and(sealed).map(|()| run.added)
 }
 
 impl Run<'_> {
@@ -104,19 +107,24 @@ impl Run<'_> {
             let (batch, end) = self.take(documents);
             let taken = batch.len() as u64;
             let bytes = batch.iter().map(|d| d.text.len() as u64).sum::<u64>();
-            let embedded = self.collection.embed(batch, &mut self.added)?;
-            self.buffer.extend(embedded);
+            if taken > 0 {
+                let encoder = match &self.encoder {
+                    Some(encoder) => encoder,
+                    None => self.encoder.insert(self.collection.encoder()?),
+                };
+                self.buffer
+                    .extend(self.collection.embed(encoder, batch, &mut self.added)?);
+            }
             self.progress.documents += taken;
             self.progress.text_bytes += bytes;
             self.progress.passages = self.added.passages;
             let rows: usize = self.buffer.iter().map(|d| d.passages.len()).sum();
             let text: usize = self.buffer.iter().map(|d| d.text.len()).sum();
             if rows as u64 >= SEAL_ROWS || text >= SEAL_TEXT_BYTES {
-                self.tell(Stage::Sealing)?;
                 self.seal()?;
             }
             if taken > 0 {
-                self.tell(Stage::Encoding)?;
+                self.tell()?;
             }
             if let Some(end) = end {
                 return end;
@@ -152,19 +160,25 @@ impl Run<'_> {
 
     fn seal(&mut self) -> Result<()> {
         let buffer = std::mem::take(&mut self.buffer);
-        if !buffer.is_empty() {
-            self.added.count(
+        if let (false, Some(encoder)) = (buffer.is_empty(), &self.encoder) {
+            let maker = encoder.maker();
+            self.progress.stage = Stage::Sealing;
+            if let Some(callback) = &mut self.callback {
+                // Whatever the answer, this segment is written: a cancel is heard after it.
+                let _ = callback(&self.progress);
+            }
+            let stored =
                 self.collection
                     .inner
-                    .store_sealed(&self.collection.state, buffer)?,
-            );
+                    .store_sealed(&self.collection.state, maker, buffer)?;
+            self.added.count(stored);
         }
         self.progress.durable_documents = self.progress.documents;
         Ok(())
     }
 
-    fn tell(&mut self, stage: Stage) -> Result<()> {
-        self.progress.stage = stage;
+    fn tell(&mut self) -> Result<()> {
+        self.progress.stage = Stage::Encoding;
         match self
             .callback
             .as_mut()

@@ -11,13 +11,13 @@ use super::embed::EncoderSlot;
 use super::part::{Part, Snapshot};
 use crate::error::{Error, Result};
 use crate::segment::{Segment, tombstones};
-use crate::store::{self, CollectionRecord, Commit, Layout, Manifest, Opened, Store};
-use crate::vector::Metric;
+use crate::store::{
+    self, CollectionRecord, Commit, Layout, Manifest, Opened, SegmentRecord, Store,
+};
+use crate::vector::{MAX_DIMENSION, Metric};
 
 /// The longest collection name, in bytes.
 const MAX_NAME_BYTES: usize = 255;
-/// A reader whose files were replaced between MANIFEST and their opening tries again so many times.
-const SNAPSHOT_TRIES: usize = 5;
 
 /// One open database.
 ///
@@ -37,6 +37,8 @@ pub(super) struct Writer {
     pub store: Store,
     /// Ids deleted since the last seal, by collection: the catalog's id map may still have them.
     pub deleted: HashMap<u32, HashSet<String>>,
+    /// Automatic seals that failed since one succeeded.
+    pub postponed: u64,
 }
 
 /// A collection of an open database.
@@ -74,9 +76,12 @@ impl Inner {
     pub fn open(path: &Path, options: &DatabaseOptions) -> Result<Arc<Self>> {
         let Opened { store, unsealed } = Opened::open(path)?;
         let collections = load(store.layout(), store.manifest())?;
+        // Not earlier: where a file is missing or damaged, nothing is removed.
+        store.sweep();
         let mut writer = Writer {
             store,
             deleted: HashMap::new(),
+            postponed: 0,
         };
         let inner = Self::new(path, options, false, collections);
         inner.replay(&mut writer, unsealed)?;
@@ -90,17 +95,16 @@ impl Inner {
         layout: &Layout,
         options: &DatabaseOptions,
     ) -> Result<Arc<Self>> {
-        let mut tries = 1;
+        let mut manifest = store::read_only(layout)?;
         let collections = loop {
-            match load(layout, &store::read_only(layout)?) {
-                // A writer removed what the MANIFEST just read named: there is a newer one.
-                Err(Error::Io { source, .. })
-                    if source.kind() == std::io::ErrorKind::NotFound && tries < SNAPSHOT_TRIES =>
-                {
-                    tries += 1;
-                }
-                done => break done?,
+            let loaded = load(layout, &manifest);
+            let Err(error) = loaded else { break loaded? };
+            // A writer may have removed what the MANIFEST just read names: then there is a newer one.
+            let newer = store::read_only(layout)?;
+            if newer.seq == manifest.seq {
+                return Err(error);
             }
+            manifest = newer;
         };
         Ok(Arc::new(Self::new(path, options, true, collections)))
     }
@@ -155,6 +159,13 @@ impl Inner {
                 what,
             });
         }
+        if dimension.is_some_and(|d| !(1..=MAX_DIMENSION).contains(&d)) {
+            let what = format!("vectors have 1 to {MAX_DIMENSION} components");
+            return Err(Error::Collection {
+                name: name.to_owned(),
+                what,
+            });
+        }
         let mut guard = self.lock_writer()?;
         let writer = self.writer(&mut guard)?;
         if let Some(state) = self.state(name) {
@@ -193,7 +204,7 @@ impl Inner {
     pub fn flush(&self) -> Result<()> {
         let mut guard = self.lock_writer()?;
         match guard.as_mut() {
-            Some(writer) => self.seal(writer, None),
+            Some(writer) => self.seal(writer, None, Vec::new()),
             None => Ok(()),
         }
     }
@@ -213,39 +224,50 @@ impl Drop for Inner {
 
 fn load(layout: &Layout, manifest: &Manifest) -> Result<Vec<State>> {
     let open = |record: &CollectionRecord| {
-        let mut snapshot = Snapshot {
+        let parts = record
+            .segments
+            .iter()
+            .map(|segment| open_part(layout, record, segment));
+        let parts = parts.collect::<Result<_>>()?;
+        Ok(State::new(Snapshot {
             record: record.clone(),
-            parts: Vec::new(),
-        };
-        let spec = snapshot.spec();
-        for record in &snapshot.record.segments {
-            let path = layout.segment(&record.name);
-            let segment = Segment::open(&path)?;
-            if Some(segment.spec()) != spec.as_ref() {
-                return Err(Error::damaged(
-                    &path,
-                    0,
-                    "its encoder, dimension or metric is not its collection's",
-                ));
-            }
-            if (segment.rows(), segment.documents()) != (record.rows, record.documents) {
-                return Err(Error::damaged(
-                    &path,
-                    0,
-                    "it has not as many rows as MANIFEST says",
-                ));
-            }
-            let dead = match record.tombstones {
-                0 => RoaringBitmap::new(),
-                generation => {
-                    tombstones::read(&layout.tombstones(&record.name, generation), record.rows)?
-                }
-            };
-            snapshot
-                .parts
-                .push(Part::sealed(segment, record.clone(), dead));
-        }
-        Ok(State::new(snapshot))
+            parts,
+        }))
     };
     manifest.collections.iter().map(open).collect()
+}
+
+/// Opens a segment with its tombstones, and compares both with what MANIFEST says of them.
+pub(super) fn open_part(
+    layout: &Layout,
+    collection: &CollectionRecord,
+    record: &SegmentRecord,
+) -> Result<Part> {
+    let path = layout.segment(&record.name);
+    let segment = Segment::open(&path)?;
+    let wrong = |what: &str| Err(Error::damaged(&path, 0, what));
+    if Some(segment.spec()) != Snapshot::spec_of(collection).as_ref() {
+        return wrong("its encoder, dimension or metric is not its collection's");
+    }
+    if (segment.rows(), segment.documents(), segment.bytes())
+        != (record.rows, record.documents, record.bytes)
+    {
+        return wrong("it has not the size that MANIFEST says");
+    }
+    let dead = match record.tombstones {
+        0 => RoaringBitmap::new(),
+        generation => tombstones::read(&layout.tombstones(&record.name, generation), record.rows)?,
+    };
+    let is_dead = |&document: &u32| dead.contains(segment.rows_of(document).start);
+    let dead_documents = if dead.is_empty() {
+        0
+    } else {
+        (0..segment.documents()).filter(is_dead).count()
+    };
+    if dead.len() != u64::from(record.dead_rows)
+        || dead_documents as u64 != u64::from(record.dead_documents)
+    {
+        return wrong("it has not as many deleted rows as MANIFEST says");
+    }
+    Ok(Part::sealed(segment, record.clone(), dead))
 }

@@ -94,8 +94,9 @@ impl DatabaseOptions {
         self
     }
 
-    /// For asking only: read-only while a writer is alive or after it closed in good order. After a crash the write-ahead
-    /// rows are recovered first, so that everything acknowledged is seen.
+    /// For asking only: a snapshot, as with [`read_only`](Self::read_only); but where a writer was killed, what it
+    /// acknowledged is first recovered and sealed, so that everything acknowledged is seen. While a writer is alive, or
+    /// where this process may not write, it is what was sealed.
     #[must_use]
     pub fn for_reading(mut self) -> Self {
         self.access = Access::Reading;
@@ -127,10 +128,13 @@ impl DatabaseOptions {
             Access::Reading if store::was_closed(&layout) => {
                 Inner::open_read_only(path, &layout, &self)?
             }
-            Access::Reading => match Inner::open(path, &self) {
-                Err(error) if cannot_write(&error) => Inner::open_read_only(path, &layout, &self)?,
-                opened => opened?,
-            },
+            Access::Reading => {
+                // Recovers, seals and lets go of the lock, so that nobody is kept from writing by one who only reads.
+                match Inner::open(path, &self).and_then(|inner| inner.flush()) {
+                    Err(error) if !cannot_write(&error) => return Err(error),
+                    _ => Inner::open_read_only(path, &layout, &self)?,
+                }
+            }
         };
         Ok(Database(inner))
     }
@@ -142,7 +146,10 @@ fn cannot_write(error: &Error) -> bool {
         Error::Locked { .. } => true,
         Error::Io { source, .. } => matches!(
             source.kind(),
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+            ErrorKind::PermissionDenied
+                | ErrorKind::ReadOnlyFilesystem
+                | ErrorKind::StorageFull
+                | ErrorKind::QuotaExceeded
         ),
         _ => false,
     }
@@ -232,10 +239,9 @@ impl Database {
     pub fn create_collection(&self, name: &str, options: CollectionOptions) -> Result<Collection> {
         let state = self.0.create(name, options.metric, options.dimension)?;
         let record = state.snapshot().record.clone();
+        let own_vectors = options.dimension.is_some();
         if record.metric != options.metric
-            || options
-                .dimension
-                .is_some_and(|d| record.dimension != Some(d))
+            || (own_vectors && (record.dimension != options.dimension || record.encoder.is_some()))
         {
             let dimension = record
                 .dimension

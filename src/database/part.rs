@@ -52,18 +52,20 @@ pub(super) struct Memory {
 }
 
 impl Snapshot {
-    /// What a new segment of this collection has to match.
+    /// What a segment of this collection has to match; `None` while nothing was added.
     pub fn spec(&self) -> Option<SegmentSpec> {
-        let dimension = self.record.dimension?;
-        let fingerprint = self
-            .record
+        Self::spec_of(&self.record)
+    }
+
+    pub fn spec_of(record: &CollectionRecord) -> Option<SegmentSpec> {
+        let fingerprint = record
             .encoder
             .as_ref()
             .map_or_else(String::new, |e| e.fingerprint.clone());
         Some(SegmentSpec {
             fingerprint,
-            dimension,
-            metric: self.record.metric,
+            dimension: record.dimension?,
+            metric: record.metric,
         })
     }
 
@@ -97,7 +99,8 @@ impl Snapshot {
             .sum()
     }
 
-    /// Adds documents in memory. Smaller neighbours are joined, so there are never more than log2(documents) parts.
+    /// Adds documents in memory. Each part has at least twice as many as the next one, so there are never more than
+    /// log2(documents) parts.
     pub fn push(&mut self, spec: &SegmentSpec, documents: Vec<Arc<EmbeddedDocument>>) {
         let sealed = self.sealed_parts();
         let mut documents = documents;
@@ -109,7 +112,7 @@ impl Snapshot {
             else {
                 break;
             };
-            if memory.documents.len() > documents.len() {
+            if memory.documents.len() >= 2 * documents.len() {
                 break;
             }
             let part = self.parts.pop().expect("it was just seen");
@@ -217,7 +220,7 @@ impl Part {
     pub fn documents(&self) -> u32 {
         match &self.body {
             Body::Sealed { segment, .. } => segment.documents(),
-            Body::Memory(memory) => memory.by_id.len() as u32,
+            Body::Memory(memory) => memory.documents.len() as u32,
         }
     }
 
@@ -282,6 +285,8 @@ impl Part {
 }
 
 impl Memory {
+    /// Without a graph, however many rows there are: building one takes long, and on other threads, which must not be
+    /// waited for under a lock.
     fn segment(&self) -> Result<Arc<Segment>> {
         // A builder that panicked left `None` there, which the next one may fill.
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
@@ -292,7 +297,10 @@ impl Memory {
         segment::build(
             &self.spec,
             &self.documents,
-            &BuildOptions::default(),
+            &BuildOptions {
+                graph_from_rows: usize::MAX,
+                ..BuildOptions::default()
+            },
             &mut bytes,
         )?;
         let segment = Arc::new(Segment::from_bytes(bytes, Path::new("unsealed rows"))?);

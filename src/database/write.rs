@@ -3,24 +3,33 @@
 //! All writes of a process pass through one lock, [`Inner::writer`]. A change is durable before readers see it: the
 //! write-ahead entry (or the commit) comes first, then the new [`Snapshot`] is published.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 
 use super::inner::{Inner, State, Writer};
 use super::part::{Body, Part, Snapshot};
-use crate::document::EmbeddedDocument;
+use crate::document::{EmbeddedDocument, EmbeddedPassage};
 use crate::error::{Error, Result};
 use crate::segment::{self, BuildOptions, Segment, tombstones};
 use crate::store::{Commit, EncoderRecord, Manifest, Place, SegmentRecord, Store, WalEntry};
 
-/// Acknowledged rows are sealed into a segment when there are so many.
+/// What is acknowledged is sealed into segments and tombstones when it is so many rows (deleted ids count too), or bytes.
 pub(super) const SEAL_ROWS: u64 = 10_000;
-/// Deletions are told in tombstone files when there are so many.
-const SEAL_DELETIONS: usize = 10_000;
+const SEAL_BYTES: u64 = 64 << 20;
 /// A call with more rows or bytes than this writes its segment at once and no write-ahead rows: the text would pass
 /// through the catalog only to leave it again.
-const WAL_ROWS: usize = 1_000;
-const WAL_BYTES: usize = 4 << 20;
+const WAL_ROWS: u64 = 1_000;
+const WAL_BYTES: u64 = 4 << 20;
+/// After so many failed seals a write needs one that succeeds: what is unsealed lies in memory.
+const MAX_POSTPONED: u64 = 4;
+
+/// Whose vectors are being stored: an encoder's, or (`None`) the user's own; and how many components they have.
+#[derive(Clone, Copy)]
+pub(super) struct Maker<'a> {
+    pub encoder: Option<&'a EncoderRecord>,
+    pub dimension: usize,
+}
 
 /// How many documents of a call were new, and how many replaced one.
 #[derive(Clone, Copy, Default)]
@@ -47,26 +56,114 @@ impl Inner {
         })
     }
 
-    /// Fixes the collection's dimension and encoder with its first vectors; refuses other ones afterwards.
-    pub(super) fn bind(
+    /// Adds or replaces documents, all or none; durable when it returns.
+    pub(super) fn store(
         &self,
         state: &State,
-        encoder: Option<&EncoderRecord>,
-        dimension: usize,
-    ) -> Result<()> {
+        maker: Maker<'_>,
+        documents: Vec<EmbeddedDocument>,
+    ) -> Result<Stored> {
+        if documents.is_empty() {
+            return Ok(Stored::default());
+        }
+        let documents = documents.into_iter().map(Arc::new).collect();
+        let entry = WalEntry::Add {
+            collection: state.id,
+            documents,
+        };
+        if entry.rows() > WAL_ROWS || entry.bytes() > WAL_BYTES {
+            return self.store_entry_sealed(state, maker, entry);
+        }
         let mut guard = self.lock_writer()?;
         let writer = self.writer(&mut guard)?;
-        let snapshot = state.snapshot();
-        if snapshot.record.dimension.is_some() {
-            return super::fits(&snapshot.record, encoder, dimension);
+        self.make_room(writer)?;
+        self.bind(writer, state, maker)?;
+        let mut next = Snapshot::clone(&state.snapshot());
+        // All that can fail comes before the row is durable: what is replayed later must not fail then.
+        let stored = apply(&mut next, writer, &entry)?.stored;
+        writer.store.append(&entry)?;
+        state.publish(next);
+        self.seal_if_full(writer);
+        Ok(stored)
+    }
+
+    /// As `store`, straight into a segment.
+    pub(super) fn store_sealed(
+        &self,
+        state: &State,
+        maker: Maker<'_>,
+        documents: Vec<EmbeddedDocument>,
+    ) -> Result<Stored> {
+        let documents = documents.into_iter().map(Arc::new).collect();
+        self.store_entry_sealed(
+            state,
+            maker,
+            WalEntry::Add {
+                collection: state.id,
+                documents,
+            },
+        )
+    }
+
+    fn store_entry_sealed(
+        &self,
+        state: &State,
+        maker: Maker<'_>,
+        entry: WalEntry,
+    ) -> Result<Stored> {
+        let mut guard = self.lock_writer()?;
+        let writer = self.writer(&mut guard)?;
+        let mut next = Snapshot::clone(&state.snapshot());
+        maker.bind(&mut next)?;
+        let stored = apply(&mut next, writer, &entry)?.stored;
+        drop(entry);
+        self.seal(writer, Some((state, next)), Vec::new())?;
+        Ok(stored)
+    }
+
+    /// Deletes documents; durable when it returns. Returns how many there were.
+    pub(super) fn delete(&self, state: &State, ids: Vec<String>) -> Result<u64> {
+        let mut guard = self.lock_writer()?;
+        let writer = self.writer(&mut guard)?;
+        self.make_room(writer)?;
+        let mut next = Snapshot::clone(&state.snapshot());
+        let ids = apply(
+            &mut next,
+            writer,
+            &WalEntry::Delete {
+                collection: state.id,
+                ids,
+            },
+        )?
+        .gone;
+        let count = ids.len() as u64;
+        if count == 0 {
+            return Ok(0);
         }
-        let mut next = Snapshot::clone(&snapshot);
-        next.record.dimension = Some(dimension);
-        next.record.encoder = encoder.cloned();
+        if count > WAL_ROWS {
+            let gone = ids.into_iter().map(|id| (state.id, id)).collect();
+            self.seal(writer, Some((state, next)), gone)?;
+            return Ok(count);
+        }
+        let entry = WalEntry::Delete {
+            collection: state.id,
+            ids,
+        };
+        writer.store.append(&entry)?;
+        writer.remember_deleted(&entry);
+        state.publish(next);
+        self.seal_if_full(writer);
+        Ok(count)
+    }
+
+    /// Fixes the collection's dimension and encoder with its first vectors, durably; refuses other ones afterwards.
+    fn bind(&self, writer: &mut Writer, state: &State, maker: Maker<'_>) -> Result<()> {
+        let mut next = Snapshot::clone(&state.snapshot());
+        if !maker.bind(&mut next)? {
+            return Ok(());
+        }
         let mut manifest = writer.store.manifest().clone();
-        for record in manifest.collections.iter_mut().filter(|r| r.id == state.id) {
-            record.clone_from(&next.record);
-        }
+        put_record(&mut manifest, &next);
         writer.store.commit(Commit {
             manifest,
             placed: Vec::new(),
@@ -77,126 +174,74 @@ impl Inner {
         Ok(())
     }
 
-    /// Adds or replaces documents, all or none; durable when it returns.
-    pub(super) fn store(&self, state: &State, documents: Vec<EmbeddedDocument>) -> Result<Stored> {
-        if documents.is_empty() {
-            return Ok(Stored::default());
+    /// Seals when enough is unsealed. The call that brought it about is acknowledged already, so a failure is not its
+    /// error: the rows stay in the write-ahead rows, and the seal is tried again when as many more have come, at `flush`,
+    /// and at close.
+    fn seal_if_full(&self, writer: &mut Writer) {
+        let unsealed = writer.store.unsealed();
+        let postponed = writer.postponed + 1;
+        if unsealed.rows >= SEAL_ROWS * postponed || unsealed.bytes >= SEAL_BYTES * postponed {
+            match self.seal(writer, None, Vec::new()) {
+                Ok(()) => writer.postponed = 0,
+                Err(_) => writer.postponed += 1,
+            }
         }
-        let rows: usize = documents.iter().map(|d| d.passages.len()).sum();
-        let bytes: usize = documents.iter().map(|d| d.text.len()).sum();
-        if rows > WAL_ROWS || bytes > WAL_BYTES {
-            return self.store_sealed(state, documents);
-        }
-        let mut guard = self.lock_writer()?;
-        let writer = self.writer(&mut guard)?;
-        let entry = WalEntry::Add {
-            collection: state.id,
-            documents,
-        };
-        writer.store.append(&entry)?;
-        let WalEntry::Add { documents, .. } = entry else {
-            unreachable!("it was made two lines above")
-        };
-        let mut next = Snapshot::clone(&state.snapshot());
-        let stored = add(
-            &mut next,
-            &writer.store,
-            documents.into_iter().map(Arc::new).collect(),
-        )?;
-        let full = next.unsealed_rows() >= SEAL_ROWS;
-        state.publish(next);
-        if full {
-            self.seal(writer, None)?;
-        }
-        Ok(stored)
     }
 
-    /// As `store`, straight into a segment.
-    pub(super) fn store_sealed(
-        &self,
-        state: &State,
-        documents: Vec<EmbeddedDocument>,
-    ) -> Result<Stored> {
-        let mut guard = self.lock_writer()?;
-        let writer = self.writer(&mut guard)?;
-        let mut next = Snapshot::clone(&state.snapshot());
-        let stored = add(
-            &mut next,
-            &writer.store,
-            documents.into_iter().map(Arc::new).collect(),
-        )?;
-        self.seal(writer, Some((state, next)))?;
-        Ok(stored)
-    }
-
-    /// Deletes documents; durable when it returns. Returns how many there were.
-    pub(super) fn delete(&self, state: &State, ids: Vec<String>) -> Result<u64> {
-        let mut guard = self.lock_writer()?;
-        let writer = self.writer(&mut guard)?;
-        let mut next = Snapshot::clone(&state.snapshot());
-        let gone = remove(&mut next, writer, &ids)?;
-        if gone.is_empty() {
-            return Ok(0);
+    fn make_room(&self, writer: &mut Writer) -> Result<()> {
+        if writer.postponed >= MAX_POSTPONED {
+            self.seal(writer, None, Vec::new())?;
+            writer.postponed = 0;
         }
-        let count = gone.len() as u64;
-        writer.store.append(&WalEntry::Delete {
-            collection: state.id,
-            ids: gone.clone(),
-        })?;
-        writer.deleted.entry(state.id).or_default().extend(gone);
-        state.publish(next);
-        if writer.deleted.values().map(HashSet::len).sum::<usize>() >= SEAL_DELETIONS {
-            self.seal(writer, None)?;
-        }
-        Ok(count)
+        Ok(())
     }
 
     /// Applies acknowledged calls that a crash left unsealed.
     pub(super) fn replay(&self, writer: &mut Writer, entries: Vec<WalEntry>) -> Result<()> {
-        let damaged = |what: &str| Error::catalog(&self.path.join("meta"), what);
+        let damaged = |what: &str| writer_damaged(&self.path, what);
         for entry in entries {
             let (WalEntry::Add { collection, .. } | WalEntry::Delete { collection, .. }) = &entry;
             let state = self.state_by_id(*collection);
             let state = state
                 .ok_or_else(|| damaged("a write-ahead row names a collection that is not there"))?;
             let mut next = Snapshot::clone(&state.snapshot());
-            match entry {
-                WalEntry::Add { documents, .. } => {
-                    let spec = next.spec().ok_or_else(|| {
-                        damaged("write-ahead rows precede their collection's dimension")
-                    })?;
-                    let fits = |d: &EmbeddedDocument| {
-                        d.passages
-                            .iter()
-                            .all(|p| p.vector.dimension() == spec.dimension)
-                    };
-                    if !documents.iter().all(fits) {
-                        return Err(damaged(
-                            "a write-ahead row's vector has another dimension than its collection",
-                        ));
-                    }
-                    add(
-                        &mut next,
-                        &writer.store,
-                        documents.into_iter().map(Arc::new).collect(),
-                    )?;
-                }
-                WalEntry::Delete { ids, collection } => {
-                    remove(&mut next, writer, &ids)?;
-                    writer.deleted.entry(collection).or_default().extend(ids);
+            if let WalEntry::Add { documents, .. } = &entry {
+                let dimension = next.record.dimension;
+                let fits = |p: &EmbeddedPassage| Some(p.vector.dimension()) == dimension;
+                if !documents.iter().flat_map(|d| &d.passages).all(fits) {
+                    return Err(damaged(
+                        "a write-ahead row's vector has another dimension than its collection",
+                    ));
                 }
             }
+            apply(&mut next, writer, &entry)?;
+            writer.remember_deleted(&entry);
             state.publish(next);
         }
+        self.seal_if_full(writer);
         Ok(())
     }
 
     /// Puts everything in memory into segments and tombstone files, in one commit. `changed` is a collection's state that
-    /// is not published yet: its documents become durable and visible by this commit.
+    /// is not published yet, and `gone` the documents deleted in it: both become durable and visible by this commit.
     pub(super) fn seal(
         &self,
         writer: &mut Writer,
         changed: Option<(&State, Snapshot)>,
+        gone: Vec<(u32, String)>,
+    ) -> Result<()> {
+        let sealed = self.try_seal(writer, changed, gone);
+        if sealed.is_err() {
+            writer.store.discard_written();
+        }
+        sealed
+    }
+
+    fn try_seal(
+        &self,
+        writer: &mut Writer,
+        changed: Option<(&State, Snapshot)>,
+        gone: Vec<(u32, String)>,
     ) -> Result<()> {
         let mut manifest = writer.store.manifest().clone();
         let mut placed = Vec::new();
@@ -211,14 +256,14 @@ impl Inner {
                 published.push((state, snapshot));
             }
         }
-        if published.is_empty() && writer.deleted.is_empty() {
+        if published.is_empty() && writer.store.unsealed().rows == 0 {
             return Ok(());
         }
-        let removed = writer
+        let deleted = writer
             .deleted
             .iter()
-            .flat_map(|(&c, ids)| ids.iter().map(move |id| (c, id.clone())))
-            .collect();
+            .flat_map(|(&c, ids)| ids.iter().map(move |id| (c, id.clone())));
+        let removed = deleted.chain(gone).collect();
         writer.store.commit(Commit {
             manifest,
             placed,
@@ -233,6 +278,43 @@ impl Inner {
     }
 }
 
+impl Writer {
+    fn remember_deleted(&mut self, entry: &WalEntry) {
+        if let WalEntry::Delete { collection, ids } = entry {
+            self.deleted
+                .entry(*collection)
+                .or_default()
+                .extend(ids.iter().cloned());
+        }
+    }
+}
+
+impl Maker<'_> {
+    /// Puts encoder and dimension into a collection that has none yet; `true` if it had none.
+    fn bind(self, snapshot: &mut Snapshot) -> Result<bool> {
+        let record = &mut snapshot.record;
+        super::fits(record, self.encoder, self.dimension)?;
+        let is_new = record.dimension.is_none();
+        record.dimension = Some(self.dimension);
+        record.encoder = self.encoder.cloned();
+        Ok(is_new)
+    }
+}
+
+fn writer_damaged(path: &Path, what: &str) -> Error {
+    Error::catalog(&path.join("meta"), what)
+}
+
+fn put_record(manifest: &mut Manifest, snapshot: &Snapshot) {
+    for record in manifest
+        .collections
+        .iter_mut()
+        .filter(|r| r.id == snapshot.record.id)
+    {
+        record.clone_from(&snapshot.record);
+    }
+}
+
 /// Writes the files of one collection and puts them into its snapshot and into the manifest. Nothing is current before
 /// the commit. `false` if there was nothing to write.
 fn seal_collection(
@@ -243,15 +325,15 @@ fn seal_collection(
 ) -> Result<bool> {
     let sealed = snapshot.sealed_parts();
     let memory = snapshot.parts.split_off(sealed);
-    let mut dirty = !memory.is_empty();
+    // A segment without a live document is no longer named: its space returns.
+    snapshot.parts.retain(|part| part.live_documents() > 0);
+    let mut dirty = !memory.is_empty() || snapshot.parts.len() < sealed;
     for part in &mut snapshot.parts {
         dirty |= write_tombstones(store, part)?;
     }
     if !dirty {
         return Ok(false);
     }
-    // A segment without a live document is no longer named: its space returns.
-    snapshot.parts.retain(|part| part.live_documents() > 0);
     let documents: Vec<_> = memory.iter().flat_map(Part::live_memory).collect();
     if !documents.is_empty() {
         let spec = snapshot
@@ -290,13 +372,7 @@ fn seal_collection(
         Body::Memory(_) => None,
     });
     snapshot.record.segments = records.collect();
-    for record in manifest
-        .collections
-        .iter_mut()
-        .filter(|r| r.id == snapshot.record.id)
-    {
-        record.clone_from(&snapshot.record);
-    }
+    put_record(manifest, snapshot);
     Ok(true)
 }
 
@@ -318,37 +394,43 @@ fn write_tombstones(store: &mut Store, part: &mut Part) -> Result<bool> {
     Ok(true)
 }
 
-/// Puts documents into a snapshot's memory; those of the same id are buried.
-fn add(
-    snapshot: &mut Snapshot,
-    store: &Store,
-    documents: Vec<Arc<EmbeddedDocument>>,
-) -> Result<Stored> {
-    let spec = snapshot.spec().expect("`bind` came first");
-    let mut stored = Stored::default();
-    for document in &documents {
-        match locate(snapshot, store, &document.id)? {
-            Some((part, old)) => {
-                snapshot.parts[part].bury(old);
-                stored.updated += 1;
-            }
-            None => stored.added += 1,
-        }
-    }
-    snapshot.push(&spec, documents);
-    Ok(stored)
+/// What a call did.
+#[derive(Default)]
+struct Applied {
+    stored: Stored,
+    /// Ids that were there and are not any more.
+    gone: Vec<String>,
 }
 
-/// Buries documents; returns the ids that were there.
-fn remove(snapshot: &mut Snapshot, writer: &Writer, ids: &[String]) -> Result<Vec<String>> {
-    let mut gone = Vec::new();
-    for id in ids {
-        if let Some((part, document)) = locate(snapshot, &writer.store, id)? {
-            snapshot.parts[part].bury(document);
-            gone.push(id.clone());
+/// Applies a call to a snapshot's memory: old versions are buried, new ones added.
+fn apply(snapshot: &mut Snapshot, writer: &Writer, entry: &WalEntry) -> Result<Applied> {
+    let mut applied = Applied::default();
+    match entry {
+        WalEntry::Add { documents, .. } => {
+            for document in documents {
+                match locate(snapshot, &writer.store, &document.id)? {
+                    Some((part, old)) => {
+                        snapshot.parts[part].bury(old);
+                        applied.stored.updated += 1;
+                    }
+                    None => applied.stored.added += 1,
+                }
+            }
+            let spec = snapshot
+                .spec()
+                .expect("a collection is bound before documents come");
+            snapshot.push(&spec, documents.clone());
+        }
+        WalEntry::Delete { ids, .. } => {
+            for id in ids {
+                if let Some((part, document)) = locate(snapshot, &writer.store, id)? {
+                    snapshot.parts[part].bury(document);
+                    applied.gone.push(id.clone());
+                }
+            }
         }
     }
-    Ok(gone)
+    Ok(applied)
 }
 
 /// Where a live document lies. Documents in memory are asked first, then the catalog's id map, which tells the sealed

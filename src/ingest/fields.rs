@@ -64,13 +64,15 @@ pub(super) fn document(
                 ));
             }
         },
-        None => match object.get(TITLE_NAME) {
-            Some(Json::String(_)) => match object.remove(TITLE_NAME) {
-                Some(Json::String(title)) => Some(title),
-                _ => None,
-            },
-            _ => None,
-        },
+        // A title of another kind stays a field.
+        None => {
+            let title = object.get(TITLE_NAME).and_then(Json::as_str);
+            let title = title.map(str::to_owned);
+            if title.is_some() {
+                object.remove(TITLE_NAME);
+            }
+            title
+        }
     };
     let mut document = Document::new(id, text);
     document.title = title;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::read::{self, Record, Stamp};
-use super::walk::{Content, SourceFile, walk};
+use super::walk::{Content, SourceFile, place, walk};
 use super::{Documents, Options, Sources};
 use crate::error::{Error, Result};
 
@@ -75,31 +75,35 @@ impl Plan {
     pub fn documents(&self) -> Documents {
         Documents::new(Arc::clone(&self.reading))
     }
+}
 
-    /// Leaves something bad out, if that is wanted.
-    fn bad(&mut self, error: Error) -> Result<()> {
+/// What is left out, if that is wanted.
+struct Bad {
+    skip: bool,
+    count: u64,
+    listed: Vec<Skipped>,
+}
+
+impl Bad {
+    fn leave_out(&mut self, error: Error) -> Result<()> {
         let (place, what) = match error {
-            Error::Input { place, what } if self.reading_options().skip_bad => (place, what),
+            Error::Input { place, what } if self.skip => (place, what),
             Error::Input { place, what } => {
                 return Err(Error::Input {
                     place,
                     what: format!("{what} (`--skip-bad` leaves out what is bad)"),
                 });
             }
-            Error::Io { ref path, .. } if self.reading_options().skip_bad => {
+            Error::Io { ref path, .. } if self.skip => {
                 (path.display().to_string(), error.to_string())
             }
             error => return Err(error),
         };
-        self.skipped_count += 1;
-        if self.skipped.len() < SKIPPED_LISTED {
-            self.skipped.push(Skipped { place, what });
+        self.count += 1;
+        if self.listed.len() < SKIPPED_LISTED {
+            self.listed.push(Skipped { place, what });
         }
         Ok(())
-    }
-
-    fn reading_options(&self) -> &Options {
-        &self.reading.options
     }
 }
 
@@ -109,23 +113,13 @@ pub(super) fn plan(
 ) -> Result<Plan> {
     let options = Arc::new(sources.options);
     let found = walk(sources.inputs, &options)?;
-    let empty = Reading {
-        files: Vec::new(),
-        options: Arc::clone(&options),
-        repeated: HashSet::new(),
-    };
-    let mut plan = Plan {
-        files: 0,
-        documents: 0,
-        text_bytes: 0,
-        skipped_count: 0,
-        skipped: Vec::new(),
-        unknown_extensions: found.unknown_extensions,
-        remarks: found.remarks,
-        reading: Arc::new(empty),
+    let mut bad = Bad {
+        skip: options.skip_bad,
+        count: 0,
+        listed: Vec::new(),
     };
     for error in found.bad {
-        plan.bad(error)?;
+        bad.leave_out(error)?;
     }
     let bytes_total = found.files.iter().map(bytes).sum();
     let bytes_read = Arc::new(AtomicU64::new(0));
@@ -140,6 +134,7 @@ pub(super) fn plan(
             ControlFlow::Break(()) => Err(Error::Cancelled),
         }
     };
+    let (mut files, mut documents, mut text_bytes) = (0, 0, 0);
     let mut ids = Ids::default();
     let mut stamps = Vec::with_capacity(found.files.len());
     for (file, number) in found.files.iter().zip(0_u32..) {
@@ -150,11 +145,11 @@ pub(super) fn plan(
             }
             Err(error) => {
                 stamps.push(None);
-                plan.bad(error)?;
+                bad.leave_out(error)?;
                 continue;
             }
         };
-        plan.files += 1;
+        files += 1;
         for (record, count) in records.zip(1_u32..) {
             let checked = match record {
                 // Reading on is hopeless, and leaving out the rest in silence is no answer to a failing disk.
@@ -164,25 +159,32 @@ pub(super) fn plan(
                 }
             };
             match checked {
-                Ok(text_bytes) => {
-                    plan.documents += 1;
-                    plan.text_bytes += text_bytes;
+                Ok(bytes) => {
+                    documents += 1;
+                    text_bytes += bytes;
                 }
-                Err(error) => plan.bad(error)?,
+                Err(error) => bad.leave_out(error)?,
             }
             if count % RECORDS_BETWEEN == 0 {
-                tell(plan.documents)?;
+                tell(documents)?;
             }
         }
-        tell(plan.documents)?;
+        tell(documents)?;
     }
-    let files = found.files.into_iter().zip(stamps).collect();
-    plan.reading = Arc::new(Reading {
+    Ok(Plan {
         files,
-        options,
-        repeated: ids.repeated,
-    });
-    Ok(plan)
+        documents,
+        text_bytes,
+        skipped_count: bad.count,
+        skipped: bad.listed,
+        unknown_extensions: found.unknown_extensions,
+        remarks: found.remarks,
+        reading: Arc::new(Reading {
+            files: found.files.into_iter().zip(stamps).collect(),
+            options,
+            repeated: ids.repeated,
+        }),
+    })
 }
 
 /// Where each id was first seen. An id is known by 128 bits of its hash, so memory does not grow with the ids' lengths.
@@ -203,7 +205,7 @@ fn check(
 ) -> Result<u64> {
     let Record { line, document } = record;
     let bad = |what: String| Error::Input {
-        place: place(file, line),
+        place: place(&file.shown, line),
         what,
     };
     document.validate().map_err(|error| match error {
@@ -220,7 +222,7 @@ fn check(
             let &(first, first_line) = entry.get();
             ids.repeated.insert((number, line.unwrap_or(0)));
             let first = place(
-                &files[first as usize],
+                &files[first as usize].shown,
                 Some(first_line).filter(|&line| line > 0),
             );
             Err(bad(format!(
@@ -228,13 +230,6 @@ fn check(
                 document.id
             )))
         }
-    }
-}
-
-fn place(file: &SourceFile, line: Option<u32>) -> String {
-    match line {
-        Some(line) => format!("{}:{line}", file.shown),
-        None => file.shown.clone(),
     }
 }
 

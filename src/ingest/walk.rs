@@ -3,13 +3,13 @@
 //! Folders are read in the order of their file names' bytes. Hidden entries are passed over, links are followed, and a
 //! link that leads back to a folder above itself is passed over with a remark, and so is a vecdb database.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use walkdir::{DirEntry, WalkDir};
+use walkdir::WalkDir;
 
 use super::spool::Spool;
 use super::{Format, Input, Options};
@@ -24,6 +24,14 @@ pub(super) struct SourceFile {
     pub id: String,
     pub format: Format,
     pub content: Content,
+}
+
+/// `notes.jsonl:12`, or the file alone.
+pub(super) fn place(shown: &str, line: Option<u32>) -> String {
+    match line {
+        Some(line) => format!("{shown}:{line}"),
+        None => shown.to_owned(),
+    }
 }
 
 #[derive(Debug)]
@@ -53,14 +61,7 @@ pub(super) fn walk(inputs: Vec<Input>, options: &Options) -> Result<Found> {
                 found.path(&path, options)?;
             }
             Input::Reader(name, reader) => {
-                let (spool, guessed) = Spool::copy(&name, reader)?;
-                let format = options.format.unwrap_or(guessed);
-                found.files.push(SourceFile {
-                    shown: name.clone(),
-                    id: name,
-                    format,
-                    content: Content::Spool(spool),
-                });
+                found.spool(name.clone(), name, reader, options)?;
             }
         }
     }
@@ -88,15 +89,7 @@ impl Found {
         if !metadata.is_file() {
             // A pipe or device: readable once only, like standard input.
             let file = fs::File::open(path).map_err(Error::io("open", path))?;
-            let (spool, guessed) = Spool::copy(&shown, Box::new(file))?;
-            let format = options.format.unwrap_or(guessed);
-            self.files.push(SourceFile {
-                shown,
-                id,
-                format,
-                content: Content::Spool(spool),
-            });
-            return Ok(());
+            return self.spool(shown, id, Box::new(file), options);
         }
         let format = options.format.or_else(|| Format::of_path(path)).ok_or_else(|| {
             let what = format!("its format is not known by its name; {KNOWN} are read; say which one it is by `--format`");
@@ -111,6 +104,24 @@ impl Found {
         Ok(())
     }
 
+    /// What can be read only once.
+    fn spool(
+        &mut self,
+        shown: String,
+        id: String,
+        reader: Box<dyn Read>,
+        options: &Options,
+    ) -> Result<()> {
+        let (spool, guessed) = Spool::copy(&shown, reader)?;
+        self.files.push(SourceFile {
+            shown,
+            id,
+            format: options.format.unwrap_or(guessed),
+            content: Content::Spool(spool),
+        });
+        Ok(())
+    }
+
     fn folder(&mut self, root: &Path, options: &Options) -> Result<()> {
         let mut entries = WalkDir::new(root)
             .follow_links(true)
@@ -120,10 +131,8 @@ impl Found {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
-                    match self.unreadable(root, error) {
-                        Err(error) if options.skip_bad => self.bad.push(error),
-                        result => result?,
-                    }
+                    let result = self.unreadable(root, error);
+                    self.leave_out(result, options)?;
                     continue;
                 }
             };
@@ -149,15 +158,20 @@ impl Found {
                     entry.path().display()
                 ));
                 self.file(root, &entry.path().join("corpus.jsonl"))
-            } else if is_file(&entry) {
+            } else if entry.file_type().is_file() {
                 self.file(root, entry.path())
             } else {
                 Ok(())
             };
-            match result {
-                Err(error) if options.skip_bad => self.bad.push(error),
-                result => result?,
-            }
+            self.leave_out(result, options)?;
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, result: Result<()>, options: &Options) -> Result<()> {
+        match result {
+            Err(error) if options.skip_bad => self.bad.push(error),
+            result => result?,
         }
         Ok(())
     }
@@ -212,13 +226,9 @@ impl Found {
     }
 
     fn nothing(&self) -> String {
-        let seen: BTreeSet<_> = self
-            .unknown_extensions
-            .keys()
-            .filter(|extension| !extension.is_empty())
-            .collect();
+        let seen = self.unknown_extensions.keys();
         let seen: Vec<_> = seen
-            .iter()
+            .filter(|extension| !extension.is_empty())
             .map(|extension| format!(".{extension}"))
             .collect();
         let seen = if seen.is_empty() {
@@ -237,11 +247,6 @@ fn name_not_utf8(path: &Path) -> Error {
         place: path.display().to_string(),
         what: "its name is not UTF-8, so it gives no id; rename it".into(),
     }
-}
-
-/// Following links, as `entry` does: a link to a file is a file.
-fn is_file(entry: &DirEntry) -> bool {
-    entry.file_type().is_file()
 }
 
 /// A database often lies in the very folder that is ingested into it; its models' word lists are no documents.

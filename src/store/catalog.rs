@@ -10,6 +10,9 @@
 //!
 //! Numbers in keys are big-endian, so that keys sort by them. Everything but `w` can be rebuilt from MANIFEST and segments.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +44,7 @@ pub(crate) struct Place {
 pub(crate) enum WalEntry {
     Add {
         collection: u32,
-        documents: Vec<EmbeddedDocument>,
+        documents: Vec<Arc<EmbeddedDocument>>,
     },
     Delete {
         collection: u32,
@@ -109,14 +112,20 @@ pub(super) fn put_manifest(
             ..record.clone()
         };
         put(kv, batch, key(b'c', record.id, b""), &bare)?;
-        let known = before.map_or(&[][..], |c| &c.segments);
-        for gone in known
+        let known: HashMap<&str, &SegmentRecord> = before
             .iter()
-            .filter(|s| record.segments.iter().all(|t| t.name != s.name))
-        {
-            batch.remove(key(b'g', record.id, gone.name.as_bytes()));
+            .flat_map(|c| &c.segments)
+            .map(|s| (s.name.as_str(), s))
+            .collect();
+        let kept: HashSet<&str> = record.segments.iter().map(|s| s.name.as_str()).collect();
+        for gone in known.keys().filter(|name| !kept.contains(*name)) {
+            batch.remove(key(b'g', record.id, gone.as_bytes()));
         }
-        for segment in record.segments.iter().filter(|s| !known.contains(s)) {
+        for segment in record
+            .segments
+            .iter()
+            .filter(|s| known.get(s.name.as_str()) != Some(s))
+        {
             put(
                 kv,
                 batch,
@@ -164,6 +173,24 @@ fn wal_key(number: u64, part: u32) -> Vec<u8> {
     [&b"w"[..], &number.to_be_bytes(), &part.to_be_bytes()].concat()
 }
 
+impl WalEntry {
+    /// Rows added, or ids deleted.
+    pub fn rows(&self) -> u64 {
+        match self {
+            Self::Add { documents, .. } => documents.iter().map(|d| d.passages.len() as u64).sum(),
+            Self::Delete { ids, .. } => ids.len() as u64,
+        }
+    }
+
+    /// About how many bytes it takes.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Add { documents, .. } => documents.iter().map(|d| d.bytes() as u64).sum(),
+            Self::Delete { ids, .. } => ids.iter().map(|id| id.len() as u64 + 8).sum(),
+        }
+    }
+}
+
 /// Puts a write-ahead entry into the batch, in parts. All parts of an entry are in one batch, so it is there whole or not.
 pub(super) fn put_wal(kv: &Kv, batch: &mut Batch, number: u64, entry: &WalEntry) -> Result<()> {
     let bytes = codec::encode(entry).map_err(|what| Error::catalog(kv.folder(), what))?;
@@ -196,7 +223,15 @@ pub(super) fn read_wal(kv: &Kv) -> Result<(Vec<WalEntry>, u64)> {
                 "a write-ahead row's key is too short",
             ));
         };
-        next = number + 1;
+        next = match number.checked_add(1) {
+            Some(next) => next,
+            None => {
+                return Err(Error::catalog(
+                    kv.folder(),
+                    "a write-ahead row has an impossible number",
+                ));
+            }
+        };
         match &mut open {
             Some((current, bytes)) if *current == number => bytes.extend_from_slice(&value),
             _ => {

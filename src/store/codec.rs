@@ -18,6 +18,13 @@ fn config() -> Configuration<LittleEndian, Varint, Limit<LIMIT>> {
 /// The bytes to store for `value`.
 pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
     let body = bincode::serde::encode_to_vec(value, config()).map_err(|e| e.to_string())?;
+    // bincode keeps its limit only when it decodes: what could not be read back must not be written.
+    if body.len() > LIMIT {
+        return Err(format!(
+            "a value has {} bytes; at most {LIMIT} are stored",
+            body.len()
+        ));
+    }
     let mut bytes = Vec::with_capacity(HEAD + body.len());
     bytes.push(VERSION);
     bytes.extend_from_slice(&xxh3_64(&body).to_le_bytes());

@@ -15,6 +15,8 @@
 //! - during 1 or 2: nobody names the file. Old state; the next open removes it.
 //! - between 2 and 3: the same; the write-ahead rows are still there, so nothing acknowledged is lost.
 //! - during 3: sled's batch is atomic: old or new. New needs the files of 1 and 2, which are durable by then.
+//! - after 3, before its fsync: a kill leaves the batch in the system's memory, from where the next open reads it. That open
+//!   fsyncs the catalog before it acts on what it read.
 //! - between 3 and 4: catalog.seq = MANIFEST.seq + 1. Readers see the old state, whose files all still exist, since 5 comes
 //!   last. The next writer writes MANIFEST again from the catalog: new state.
 //! - during 4: the rename is atomic: as before it, or as after it.
@@ -51,6 +53,21 @@ pub(crate) struct Commit {
     pub trim_wal: bool,
 }
 
+/// How much is acknowledged and not yet in segments and tombstones.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Unsealed {
+    /// Rows added and ids deleted.
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+impl Unsealed {
+    pub(super) fn count(&mut self, entry: &WalEntry) {
+        self.rows += entry.rows();
+        self.bytes += entry.bytes();
+    }
+}
+
 /// The one writer's hold on a database folder.
 pub(crate) struct Store {
     pub(super) layout: Layout,
@@ -58,6 +75,10 @@ pub(crate) struct Store {
     pub(super) kv: Kv,
     pub(super) manifest: Manifest,
     pub(super) next_wal: u64,
+    /// What the write-ahead rows hold.
+    pub(super) unsealed: Unsealed,
+    /// Files of steps 1 and 2 that no commit names yet.
+    pub(super) written: Vec<PathBuf>,
     pub(super) names: ulid::Generator,
     /// A write failed half-way: see the module's last paragraph.
     pub(super) failed: bool,
@@ -85,6 +106,11 @@ impl Store {
         Error::catalog(self.kv.folder(), what)
     }
 
+    /// What the write-ahead rows hold.
+    pub fn unsealed(&self) -> Unsealed {
+        self.unsealed
+    }
+
     /// Appends an entry; durable when it returns.
     pub fn append(&mut self, entry: &WalEntry) -> Result<()> {
         self.usable()?;
@@ -92,6 +118,7 @@ impl Store {
         catalog::put_wal(&self.kv, &mut batch, self.next_wal, entry)?;
         self.apply(batch)?;
         self.next_wal += 1;
+        self.unsealed.count(entry);
         Ok(())
     }
 
@@ -109,6 +136,7 @@ impl Store {
             .to_string();
         let path = self.layout.segment(&name);
         write_atomically(&*self.dir, &path, fill)?;
+        self.written.push(path.clone());
         let bytes = std::fs::metadata(&path)
             .map_err(Error::io("read", &path))?
             .len();
@@ -123,11 +151,20 @@ impl Store {
         fill: impl FnOnce(&mut dyn Write) -> Result<()>,
     ) -> Result<()> {
         self.usable()?;
-        write_atomically(
-            &*self.dir,
-            &self.layout.tombstones(segment, generation),
-            fill,
-        )
+        let path = self.layout.tombstones(segment, generation);
+        write_atomically(&*self.dir, &path, fill)?;
+        self.written.push(path);
+        Ok(())
+    }
+
+    /// Removes the files of steps 1 and 2 when there will be no commit: on a full disk every retry would add its own.
+    pub fn discard_written(&mut self) {
+        for path in self.written.drain(..) {
+            if !self.failed {
+                // One that stays is swept by the next open.
+                let _ = self.dir.remove(&path);
+            }
+        }
     }
 
     /// Steps 3 to 5; durable when it returns.
@@ -150,6 +187,10 @@ impl Store {
             catalog::trim_wal(&self.kv, &mut batch)?;
         }
         self.apply(batch)?;
+        self.written.clear();
+        if commit.trim_wal {
+            self.unsealed = Unsealed::default();
+        }
         if let Err(error) = commit.manifest.write(&*self.dir, &self.layout) {
             self.failed = true;
             return Err(error);
@@ -173,9 +214,9 @@ impl Store {
         catalog::places(&self.kv, collection)
     }
 
-    /// Says in LOCK that nothing is left unsealed. To be called last.
+    /// Says in LOCK that nothing is left unsealed, if that is so. To be called last.
     pub fn mark_closed(&mut self) {
-        if !self.failed {
+        if !self.failed && self.unsealed.rows == 0 {
             self.lock.mark_closed();
         }
     }
@@ -198,7 +239,7 @@ impl Store {
 }
 
 /// Every file in `segments/` that a manifest names.
-pub(super) fn files(layout: &Layout, manifest: &Manifest) -> HashSet<PathBuf> {
+pub(crate) fn files(layout: &Layout, manifest: &Manifest) -> HashSet<PathBuf> {
     let segments = manifest.collections.iter().flat_map(|c| &c.segments);
     segments
         .flat_map(|s| {

@@ -4,6 +4,9 @@
 //! - `flush()` on Linux only starts write-back (`sync_file_range`): [`Kv::apply`] fsyncs `meta/db` itself after it.
 //! - Values over a few KiB spill to `blobs/`, which is never fsynced: [`MAX_VALUE_BYTES`] keeps values below that.
 //! - A batch is atomic in one tree, also across a crash, so everything lives in the default tree under prefixed keys.
+//! - A node over about 128 KiB spills too, and an inner node holds up to 257 keys: ids are short
+//!   ([`MAX_ID_BYTES`](crate::document::MAX_ID_BYTES)).
+//! - It fsyncs neither a new store's `conf` nor any folder: see [`Kv::sync_new`].
 //! - The default cache is 1 GB; 32 MiB is plenty for ids.
 
 use std::fs::File;
@@ -60,20 +63,33 @@ impl Kv {
                     .flush_every_ms(None)
                     .open()
             };
-            // sled panics on some damaged files instead of returning an error; nothing of ours is shared with it.
-            match catch_unwind(AssertUnwindSafe(open)) {
-                Err(_) => return Err(Error::catalog(folder, "sled could not read its files")),
-                Ok(Err(error)) if is_locked(&error) && Instant::now() < give_up => {
+            match guarded(folder, || Ok(open()))? {
+                Err(error) if is_locked(&error) && Instant::now() < give_up => {
                     std::thread::sleep(Duration::from_millis(2));
                 }
-                Ok(opened) => break opened,
+                opened => break opened,
             }
         };
         let db = opened.map_err(|e| Error::catalog(folder, e.to_string()))?;
-        Ok(Self {
+        let kv = Self {
             db,
             folder: folder.to_path_buf(),
-        })
+        };
+        // What the last process wrote and did not live to sync is read back from memory: before anything is concluded
+        // from it, it must be as durable as it looks.
+        kv.sync("db")?;
+        Ok(kv)
+    }
+
+    /// Makes a new store's files durable, which sled leaves to chance. The folder itself is the caller's.
+    pub fn sync_new(&self) -> Result<()> {
+        self.sync("conf")?;
+        self.sync("db")
+    }
+
+    /// Runs `read` over this store. Damaged pages that make sled panic are an error.
+    pub fn guarded<T>(&self, read: impl FnOnce() -> Result<T>) -> Result<T> {
+        guarded(&self.folder, read)
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -96,7 +112,11 @@ impl Kv {
     pub fn apply(&self, batch: Batch) -> Result<()> {
         self.db.apply_batch(batch.0).map_err(|e| self.failed(&e))?;
         self.db.flush().map_err(|e| self.failed(&e))?;
-        let file = self.folder.join("db");
+        self.sync("db")
+    }
+
+    fn sync(&self, name: &str) -> Result<()> {
+        let file = self.folder.join(name);
         File::open(&file)
             .and_then(|f| f.sync_all())
             .map_err(Error::io("sync", &file))
@@ -109,6 +129,13 @@ impl Kv {
     fn failed(&self, error: &sled::Error) -> Error {
         Error::catalog(&self.folder, error.to_string())
     }
+}
+
+/// sled panics on some damaged files instead of returning an error. Nothing of ours is shared with the closure, and what
+/// was read is thrown away with the store.
+fn guarded<T>(folder: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(Error::catalog(folder, "sled could not read its files")))
 }
 
 fn is_locked(error: &sled::Error) -> bool {

@@ -23,10 +23,6 @@ impl Layout {
         &self.root
     }
 
-    pub fn lock(&self) -> PathBuf {
-        self.root.join("LOCK")
-    }
-
     pub fn manifest(&self) -> PathBuf {
         self.data.join("MANIFEST")
     }

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::layout::Layout;
 use crate::error::{Error, Result};
 
+const NAME: &str = "LOCK";
 const CLOSED: &str = "closed\n";
 
 /// The lock, held until dropped.
@@ -23,8 +24,8 @@ impl Lock {
     ///
     /// # Errors
     /// [`Error::Locked`] with the holder's pid, start time and command.
-    pub fn acquire(layout: &Layout) -> Result<Self> {
-        let path = layout.lock();
+    pub fn acquire(root: &Path) -> Result<Self> {
+        let path = root.join(NAME);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -36,7 +37,7 @@ impl Lock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::Locked {
-                    path: layout.root().to_path_buf(),
+                    path: root.to_path_buf(),
                     holder: holder(&path),
                 });
             }
@@ -45,7 +46,10 @@ impl Lock {
         let started = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_secs());
-        let command: Vec<String> = std::env::args().take(2).collect();
+        let command: Vec<_> = std::env::args_os()
+            .take(2)
+            .map(|a| a.to_string_lossy().into_owned())
+            .collect();
         let text = format!(
             "pid {}, since {started} (Unix time), command: {}\n",
             std::process::id(),
@@ -74,7 +78,7 @@ impl Drop for Lock {
 
 /// Did the last writer close in good order? Then MANIFEST and segments hold everything acknowledged.
 pub(super) fn was_closed(layout: &Layout) -> bool {
-    std::fs::read_to_string(layout.lock()).is_ok_and(|text| text == CLOSED)
+    std::fs::read_to_string(layout.root().join(NAME)).is_ok_and(|text| text == CLOSED)
 }
 
 fn overwrite(file: &mut File, text: &str) -> std::io::Result<()> {
@@ -100,8 +104,11 @@ mod tests {
     fn the_second_writer_learns_the_first_ones_pid() {
         let folder = tempfile::tempdir().expect("a folder");
         let layout = Layout::new(folder.path(), folder.path());
-        let mut first = Lock::acquire(&layout).expect("free");
-        let refused = Lock::acquire(&layout).err().expect("held").to_string();
+        let mut first = Lock::acquire(layout.root()).expect("free");
+        let refused = Lock::acquire(layout.root())
+            .err()
+            .expect("held")
+            .to_string();
         assert!(
             refused.contains(&format!("pid {}", std::process::id())),
             "{refused}"
@@ -110,7 +117,7 @@ mod tests {
         first.mark_closed();
         assert!(was_closed(&layout));
         drop(first);
-        drop(Lock::acquire(&layout).expect("free again"));
+        drop(Lock::acquire(layout.root()).expect("free again"));
         assert!(
             !was_closed(&layout),
             "a writer that vanished is not one that closed"

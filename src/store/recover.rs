@@ -1,7 +1,7 @@
 //! Opening: from whatever the last process left to a state that was committed.
 //!
-//! The writer: stamp → lock → catalog → MANIFEST (written again if a crash left it behind the catalog) → files that nobody
-//! names are removed → write-ahead entries for the database to replay. A reader: stamp → MANIFEST, and nothing else; it
+//! The writer: lock → stamp → catalog → MANIFEST (written again if a crash left it behind the catalog) → write-ahead entries
+//! for the database to replay; files that nobody names are swept. A reader: stamp → MANIFEST, and nothing else; it
 //! takes no lock and changes nothing.
 
 use std::fs;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use vecdb_migrations::{CURRENT_FORMAT, Stamp};
 
 use super::catalog::{self, WalEntry};
-use super::commit::{Store, files};
+use super::commit::{Store, Unsealed, files};
 use super::dir::{Dir, SystemDir};
 use super::kv::Kv;
 use super::layout::Layout;
@@ -37,50 +37,126 @@ impl Opened {
     }
 
     pub(super) fn open_in(root: &Path, dir: Arc<dyn Dir>) -> Result<Self> {
+        if check_stamp(root)?.is_none() {
+            fs::create_dir_all(root).map_err(Error::io("create", root))?;
+        }
+        let lock = Lock::acquire(root)?;
+        // Only now: another process may have made the database, or be about to.
         let layout = match check_stamp(root)? {
             Some(layout) => layout,
-            None => create(root)?,
+            None => stamp(root)?,
         };
-        let lock = Lock::acquire(&layout)?;
         let segments = layout.segments();
         fs::create_dir_all(&segments).map_err(Error::io("create", &segments))?;
-        let kv = Kv::open(&layout.meta())?;
-        let manifest = catalog::read_manifest(&kv)?;
-        match Manifest::read(&layout)? {
+        let file = Manifest::read(&layout)?;
+        let is_new = file.is_none() && !holds_segments(&layout)?;
+        let kv = open_catalog(&layout, &*dir, is_new)?;
+        let manifest = kv.guarded(|| catalog::read_manifest(&kv))?;
+        match file {
             Some(file) if file == manifest => {}
             Some(file) if file.seq < manifest.seq => manifest.write(&*dir, &layout)?,
             Some(file) => {
                 let what = format!(
-                    "it has sequence number {} where the catalog has {}",
+                    "it is not what the catalog has (sequence numbers {} and {})",
                     file.seq, manifest.seq
                 );
                 return Err(Error::damaged(&layout.manifest(), 0, what));
             }
-            // A new database, or a crash before its first commit's last step.
-            None if manifest.seq <= 1 => manifest.write(&*dir, &layout)?,
-            None => return Err(Error::damaged(&layout.manifest(), 0, "it is missing")),
+            None if is_new && manifest.seq == 0 => manifest.write(&*dir, &layout)?,
+            None => return Err(missing(&layout)),
         }
-        sweep(&*dir, &layout, &manifest)?;
-        let (unsealed, next_wal) = catalog::read_wal(&kv)?;
-        let names = ulid::Generator::new();
+        let (entries, next_wal) = kv.guarded(|| catalog::read_wal(&kv))?;
+        let mut unsealed = Unsealed::default();
+        entries.iter().for_each(|entry| unsealed.count(entry));
         let store = Store {
             layout,
             dir,
             kv,
             manifest,
             next_wal,
-            names,
+            unsealed,
+            written: Vec::new(),
+            names: ulid::Generator::new(),
             failed: false,
             lock,
         };
-        Ok(Self { store, unsealed })
+        Ok(Self {
+            store,
+            unsealed: entries,
+        })
     }
+}
+
+impl Store {
+    /// Removes what a crash left: temporary files, and segments and tombstones that no commit names. What is not ours
+    /// stays, and what cannot be removed does no harm.
+    pub fn sweep(&self) {
+        let named = files(&self.layout, &self.manifest);
+        let Ok(entries) = fs::read_dir(self.layout.segments()) else {
+            return;
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let is_ours = path
+                .extension()
+                .is_some_and(|e| e == "seg" || e == "del" || e == "tmp");
+            if is_ours && !named.contains(&path) {
+                let _ = self.dir.remove(&path);
+            }
+        }
+    }
+}
+
+/// Opens sled. A database that has no MANIFEST yet has acknowledged nothing, so what a kill left of its first catalog is
+/// made anew; and its files are made durable, since everything acknowledged later rests on them.
+fn open_catalog(layout: &Layout, dir: &dyn Dir, is_new: bool) -> Result<Kv> {
+    let meta = layout.meta();
+    let kv = match Kv::open(&meta) {
+        Err(Error::Catalog { .. }) if is_new => {
+            fs::remove_dir_all(&meta).map_err(Error::io("remove", &meta))?;
+            Kv::open(&meta)?
+        }
+        opened => opened?,
+    };
+    if is_new {
+        kv.sync_new()?;
+        let root = layout.root();
+        let around = root
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        for folder in [&meta, root, around] {
+            dir.sync_folder(folder).map_err(Error::io("sync", folder))?;
+        }
+    }
+    Ok(kv)
+}
+
+fn holds_segments(layout: &Layout) -> Result<bool> {
+    let segments = layout.segments();
+    let entries = match fs::read_dir(&segments) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        entries => entries.map_err(Error::io("list", &segments))?,
+    };
+    Ok(entries.flatten().any(|entry| {
+        entry
+            .path()
+            .extension()
+            .is_some_and(|e| e == "seg" || e == "del")
+    }))
+}
+
+fn missing(layout: &Layout) -> Error {
+    Error::damaged(&layout.manifest(), 0, "it is missing")
 }
 
 /// The current manifest, without lock and without sled.
 pub(crate) fn read_only(layout: &Layout) -> Result<Manifest> {
-    // A database whose first writer was killed before it wrote MANIFEST is empty.
-    Ok(Manifest::read(layout)?.unwrap_or_default())
+    match Manifest::read(layout)? {
+        Some(manifest) => Ok(manifest),
+        None if holds_segments(layout)? => Err(missing(layout)),
+        // Its first writer was killed before it wrote MANIFEST: an empty database.
+        None => Ok(Manifest::default()),
+    }
 }
 
 /// Did the last writer leave nothing unsealed?
@@ -106,10 +182,10 @@ pub(crate) fn check_stamp(root: &Path) -> Result<Option<Layout>> {
     let stamp = Stamp::read(root).map_err(from_stamp)?;
     let Some(stamp) = stamp else {
         let mut entries = fs::read_dir(root).map_err(Error::io("list", root))?;
-        // A crash while the stamp was first written leaves only its temporary file.
-        let empty = entries.all(|entry| {
-            entry.is_ok_and(|e| e.file_name().to_string_lossy().starts_with("FORMAT."))
-        });
+        // A crash while the database was made leaves only these; the stamp is written under the lock.
+        let is_ours = |name: &str| name == "LOCK" || name.starts_with("FORMAT.");
+        let empty =
+            entries.all(|entry| entry.is_ok_and(|e| is_ours(&e.file_name().to_string_lossy())));
         return if empty {
             Ok(None)
         } else {
@@ -135,9 +211,8 @@ pub(crate) fn check_stamp(root: &Path) -> Result<Option<Layout>> {
     }
 }
 
-/// The stamp comes first: a folder with a stamp and nothing else is an empty database.
-fn create(root: &Path) -> Result<Layout> {
-    fs::create_dir_all(root).map_err(Error::io("create", root))?;
+/// The stamp comes before everything but the lock: a folder with a stamp and nothing else is an empty database.
+fn stamp(root: &Path) -> Result<Layout> {
     Stamp::NEW.write(root).map_err(from_stamp)?;
     Ok(Layout::new(
         root,
@@ -180,17 +255,4 @@ fn from_stamp(error: vecdb_migrations::Error) -> Error {
             what: other.to_string(),
         },
     }
-}
-
-/// Removes what a crash left: temporary files, and segments and tombstones that no commit names.
-fn sweep(dir: &dyn Dir, layout: &Layout, manifest: &Manifest) -> Result<()> {
-    let segments = layout.segments();
-    let named = files(layout, manifest);
-    for entry in fs::read_dir(&segments).map_err(Error::io("list", &segments))? {
-        let path = entry.map_err(Error::io("list", &segments))?.path();
-        if !named.contains(&path) {
-            dir.remove(&path).map_err(Error::io("remove", &path))?;
-        }
-    }
-    Ok(())
 }

@@ -103,7 +103,7 @@ fn entry(id: &str, text: &str) -> WalEntry {
     };
     WalEntry::Add {
         collection: 0,
-        documents: vec![document],
+        documents: vec![Arc::new(document)],
     }
 }
 
@@ -215,6 +215,7 @@ fn whichever_file_operation_fails_the_state_is_old_or_new_and_nothing_acknowledg
             assert_eq!(file, b"segment", "fault {fail_at}");
             outcomes[1] += 1;
         }
+        opened.store.sweep();
         let left = std::fs::read_dir(opened.store.layout.segments())
             .expect("there")
             .count();
@@ -313,6 +314,88 @@ fn a_foreign_folder_is_refused_and_left_as_it_was() {
         Opened::open(&folder.path().join("thesis.txt")).err(),
         Some(Error::NotADatabase { .. })
     ));
+}
+
+#[test]
+fn without_manifest_and_catalog_segments_are_not_taken_for_rubbish() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("db");
+    let mut opened = Opened::open(&root).expect("opens");
+    create_collection(&mut opened.store).expect("commits");
+    seal(&mut opened.store).expect("commits");
+    let layout = opened.store.layout.clone();
+    drop(opened);
+    std::fs::remove_file(layout.manifest()).expect("there");
+    std::fs::remove_dir_all(layout.meta()).expect("there");
+    assert!(matches!(
+        Opened::open(&root).err(),
+        Some(Error::Damaged { .. })
+    ));
+    assert!(matches!(
+        super::read_only(&layout),
+        Err(Error::Damaged { .. })
+    ));
+    assert_eq!(
+        std::fs::read_dir(layout.segments()).expect("there").count(),
+        1,
+        "the segment is still there"
+    );
+}
+
+#[test]
+fn what_a_kill_left_of_a_database_being_made_is_no_obstacle() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("db");
+    std::fs::create_dir_all(root.join("meta")).expect("creates");
+    std::fs::write(root.join("LOCK"), "pid 1").expect("writes");
+    std::fs::write(root.join("FORMAT"), "vecdb 1 1\n").expect("writes");
+    // sled writes its settings in two steps: here the second is missing.
+    std::fs::write(root.join("meta/conf"), [b'x'; 30]).expect("writes");
+    let mut opened = Opened::open(&root).expect("opens");
+    create_collection(&mut opened.store).expect("commits");
+    drop(opened);
+    assert_eq!(
+        Opened::open(&root)
+            .expect("opens")
+            .store
+            .manifest()
+            .collections
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn a_failed_seal_leaves_no_files_and_can_be_tried_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("db");
+    let mut opened = Opened::open(&root).expect("opens");
+    create_collection(&mut opened.store).expect("commits");
+    let store = &mut opened.store;
+    let written = store.write_segment(|out| {
+        out.write_all(b"one")
+            .map_err(Error::io("write", Path::new("one")))
+    });
+    written.expect("writes");
+    store
+        .write_segment(|_| Err(Error::Cancelled))
+        .expect_err("fails");
+    store.discard_written();
+    assert_eq!(
+        std::fs::read_dir(store.layout.segments())
+            .expect("there")
+            .count(),
+        0
+    );
+    seal(store).expect("commits");
+    store.discard_written();
+    assert_eq!(
+        std::fs::read_dir(store.layout.segments())
+            .expect("there")
+            .count(),
+        1,
+        "what is named stays"
+    );
 }
 
 #[test]

@@ -5,4 +5,6 @@ mod concurrency;
 mod damage;
 mod kill;
 mod model;
+#[cfg(feature = "encoder")]
+mod text;
 mod verbs;

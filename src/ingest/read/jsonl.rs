@@ -52,13 +52,8 @@ fn record(line: &str, number: u32, origin: &Origin) -> Result<Record> {
             format!("the key `{key}` stands twice in the object; rename one"),
         ));
     }
-    let mut document = fields::document(keys, &origin.options, || origin.record_id(number))
-        .map_err(|what| origin.bad(number, what))?;
-    document.source = Some(origin.source(number));
-    Ok(Record {
-        line: Some(number),
-        document,
-    })
+    let document = fields::document(keys, &origin.options, || origin.record_id(number));
+    origin.record(number, document)
 }
 
 /// An object that tells of a key that stands in it twice, where `serde_json` would drop the first value in silence.

@@ -104,10 +104,6 @@ impl<R: BufRead> Lines<R> {
 
 /// A whole file of bounded length, without a byte order mark.
 pub(super) fn whole(mut reader: impl Read, origin: &Origin, limit: usize) -> Result<String> {
-    let bad = |what: String| Error::Input {
-        place: origin.shown.clone(),
-        what,
-    };
     let mut bytes = Vec::new();
     reader
         .by_ref()
@@ -115,12 +111,11 @@ pub(super) fn whole(mut reader: impl Read, origin: &Origin, limit: usize) -> Res
         .read_to_end(&mut bytes)
         .map_err(Error::io("read", &origin.path))?;
     if bytes.len() > limit {
-        return Err(bad(format!(
-            "the file is longer than {limit} bytes, the most one document may have"
-        )));
+        let what = format!("the file is longer than {limit} bytes, the most one document may have");
+        return Err(origin.bad(None, what));
     }
     if is_utf16(&bytes) {
-        return Err(bad(UTF16.into()));
+        return Err(origin.bad(None, UTF16));
     }
     if bytes.starts_with(MARK) {
         bytes.drain(..MARK.len());
@@ -131,7 +126,10 @@ pub(super) fn whole(mut reader: impl Read, origin: &Origin, limit: usize) -> Res
             .iter()
             .filter(|&&byte| byte == b'\n')
             .count();
-        bad(format!("byte {} (on line {line}) is not UTF-8", at + 1))
+        origin.bad(
+            None,
+            format!("byte {} (on line {line}) is not UTF-8", at + 1),
+        )
     })
 }
 

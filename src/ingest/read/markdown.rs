@@ -14,15 +14,14 @@ pub(super) fn read(reader: impl Read, origin: &Origin) -> Result<Record> {
 /// `title:` of the front matter, else the first heading outside code blocks, of any level.
 fn title(text: &str) -> Option<String> {
     let mut lines = text.lines().map(str::trim_end).peekable();
-    if lines.peek() == Some(&"---") {
-        let matter: Option<Vec<_>> = front_matter(text);
-        if let Some(matter) = matter {
-            lines.by_ref().take(matter.len() + 2).for_each(drop);
-            if let Some(title) = matter.iter().find_map(|line| line.strip_prefix("title:")) {
-                let title = unquoted(title.trim());
-                if !title.is_empty() {
-                    return Some(title.to_owned());
-                }
+    if lines.peek() == Some(&"---")
+        && let Some(matter) = front_matter(text)
+    {
+        lines.by_ref().take(matter.len() + 2).for_each(drop);
+        if let Some(title) = matter.iter().find_map(|line| line.strip_prefix("title:")) {
+            let title = unquoted(title.trim());
+            if !title.is_empty() {
+                return Some(title.to_owned());
             }
         }
     }

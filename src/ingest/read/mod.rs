@@ -8,7 +8,9 @@
 //! | `markdown.rs` | the same with a title |
 //! | `jsonl.rs` | one JSON object a line |
 //! | `csv.rs` | rows of a table |
+//! | `columns.rs` | what a table's header says, and by it a row → a document |
 
+mod columns;
 mod csv;
 mod jsonl;
 mod lines;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use super::walk::{Content, SourceFile};
+use super::walk::{Content, SourceFile, place};
 use super::{Format, Options};
 use crate::document::Document;
 use crate::error::{Error, Result};
@@ -108,15 +110,22 @@ struct Origin {
 }
 
 impl Origin {
-    fn bad(&self, line: u32, what: impl Into<String>) -> Error {
+    /// What is wrong in a line, or in the file as a whole.
+    fn bad(&self, line: impl Into<Option<u32>>, what: impl Into<String>) -> Error {
         Error::Input {
-            place: format!("{}:{line}", self.shown),
+            place: place(&self.shown, line.into()),
             what: what.into(),
         }
     }
 
-    fn source(&self, line: u32) -> String {
-        format!("{}:{line}", self.shown)
+    /// The record that begins at a line, of the document read there or of what is wrong with it.
+    fn record(&self, line: u32, document: std::result::Result<Document, String>) -> Result<Record> {
+        let document = document.map_err(|what| self.bad(line, what))?;
+        let line = Some(line);
+        Ok(Record {
+            line,
+            document: document.source(place(&self.shown, line)),
+        })
     }
 
     /// The id of a record that has none itself.

@@ -1,0 +1,204 @@
+//! Texts through the built-in encoder.
+
+use std::ops::ControlFlow;
+use std::sync::OnceLock;
+
+use vecdb::{
+    BatchOptions, Collection, CollectionOptions, Database, Document, Error, Stage, Vector,
+};
+
+/// A database with an empty collection of texts.
+fn notes() -> (tempfile::TempDir, Database, Collection) {
+    static SET_UP: OnceLock<()> = OnceLock::new();
+    SET_UP.get_or_init(|| vecdb::setup::ensure().unwrap_or_else(|e| panic!("{e}")));
+    let folder = tempfile::tempdir().expect("a folder");
+    let db = Database::open(folder.path().join("n.vecdb")).expect("opens");
+    let notes = db.collection("notes").expect("a collection");
+    (folder, db, notes)
+}
+
+fn long_text() -> String {
+    let sentence =
+        |i: u32| format!("Paragraph {i} speaks of harbours, tides and the price of rope. ");
+    let needle = "The violin maker varnished the spruce belly with amber resin. ";
+    (0..120)
+        .map(sentence)
+        .chain([needle.to_owned()])
+        .chain((120..200).map(sentence))
+        .collect()
+}
+
+#[test]
+fn a_query_finds_by_meaning_and_says_where() {
+    let (_folder, _db, notes) = notes();
+    let text = long_text();
+    let added = notes
+        .add([
+            Document::new("sea", text.clone())
+                .title("Notes")
+                .field("lang", "en"),
+            Document::new("onion", "Onions are fried until they are golden.").field("lang", "en"),
+            Document::new("dough", "Der Teig muss eine Stunde ruhen.").field("lang", "de"),
+        ])
+        .expect("adds");
+    assert_eq!(added.added, 3);
+    assert!(
+        added.passages > 10,
+        "the long text became many passages: {added:?}"
+    );
+    let hits = notes
+        .query("making a musical instrument")
+        .limit(1)
+        .run()
+        .expect("a query");
+    assert_eq!(hits[0].id, "sea");
+    assert!(
+        hits[0].passage.contains("violin maker"),
+        "the best passage is the one that says it: {}",
+        hits[0].passage
+    );
+    assert_eq!(text[hits[0].range.clone()], hits[0].passage);
+    let german = notes
+        .query("frying")
+        .filter("lang = 'de'")
+        .run()
+        .expect("a query");
+    assert_eq!(
+        german.iter().map(|h| h.id.as_str()).collect::<Vec<_>>(),
+        ["dough"]
+    );
+    assert_eq!(
+        notes.query("frying").limit(3).run().expect("a query").len(),
+        3,
+        "each document once, all three"
+    );
+    assert!(matches!(notes.query(" ").run(), Err(Error::Query { .. })));
+}
+
+#[test]
+fn a_document_scores_the_same_sealed_or_not_alone_or_in_company() {
+    let (_folder, db, notes) = notes();
+    let one = || Document::new("one", "Bread rises because yeast makes gas.").title("Yeast");
+    notes.add([one()]).expect("adds");
+    let score = || {
+        notes
+            .query("why dough grows")
+            .limit(1)
+            .run()
+            .expect("a query")[0]
+            .score
+    };
+    let alone = score();
+    db.flush().expect("seals");
+    assert!((score() - alone).abs() < 1e-6);
+    let company = (0..40).map(|i| {
+        Document::new(
+            format!("c{i}"),
+            format!("Ledger entry {i}: {}", "paid in full ".repeat(i)),
+        )
+    });
+    notes
+        .add(
+            [Document {
+                id: "two".into(),
+                ..one()
+            }]
+            .into_iter()
+            .chain(company),
+        )
+        .expect("adds");
+    let hits = notes
+        .query("why dough grows")
+        .limit(2)
+        .run()
+        .expect("a query");
+    assert!(
+        hits.iter().all(|h| (h.score - alone).abs() < 1e-5),
+        "{alone} against {hits:?}"
+    );
+}
+
+#[test]
+fn encoders_and_user_vectors_are_never_mixed() {
+    let (_folder, db, notes) = notes();
+    notes.add([Document::new("a", "text")]).expect("adds");
+    let own = Vector::new(vec![1.0; 384]).expect("finite");
+    let refused = notes.add_vectors([(Document::new("b", "text"), own.clone())]);
+    assert!(
+        matches!(refused, Err(Error::Collection { .. })),
+        "{refused:?}"
+    );
+    let points = db
+        .create_collection("points", CollectionOptions::vectors(384))
+        .expect("a collection");
+    points
+        .add_vectors([(Document::new("b", "text"), own)])
+        .expect("adds");
+    assert!(matches!(
+        points.add([Document::new("c", "text")]),
+        Err(Error::Collection { .. })
+    ));
+    assert_eq!((notes.len(), points.len()), (1, 1));
+}
+
+#[test]
+fn a_stream_reports_progress_and_a_second_run_encodes_nothing() {
+    let (_folder, _db, notes) = notes();
+    let stream = || {
+        (0..300).map(|i| {
+            Ok(Document::new(
+                format!("d{i}"),
+                format!("Entry number {i} of the log."),
+            ))
+        })
+    };
+    let mut sealed = false;
+    let options = BatchOptions::default().progress(|progress| {
+        sealed |= progress.stage == Stage::Sealing;
+        assert!(progress.durable_documents <= progress.documents);
+        ControlFlow::Continue(())
+    });
+    let first = notes.ingest(stream(), options).expect("ingests");
+    assert_eq!(
+        (first.added, first.passages, first.unchanged),
+        (300, 300, 0)
+    );
+    assert!(sealed, "sealing is told");
+    let second = notes
+        .ingest(stream(), BatchOptions::default())
+        .expect("ingests");
+    assert_eq!(
+        (
+            second.added,
+            second.updated,
+            second.passages,
+            second.unchanged
+        ),
+        (0, 0, 0, 300)
+    );
+    let twice = stream().chain(stream());
+    assert!(matches!(
+        notes.ingest(twice, BatchOptions::default()),
+        Err(Error::DuplicateId { .. })
+    ));
+    assert_eq!(notes.len(), 300);
+}
+
+#[test]
+fn a_cancelled_stream_keeps_what_was_encoded() {
+    let (_folder, _db, notes) = notes();
+    let stream = (0..2_000).map(|i| {
+        Ok(Document::new(
+            format!("d{i}"),
+            format!("Entry number {i} of the log."),
+        ))
+    });
+    let options = BatchOptions::default().progress(|_| ControlFlow::Break(()));
+    assert!(matches!(
+        notes.ingest(stream, options),
+        Err(Error::Cancelled)
+    ));
+    let kept = notes.len();
+    assert!(kept > 0 && kept < 2_000, "{kept}");
+    assert_eq!(notes.info().unsealed_passages, 0, "and it is sealed");
+}
