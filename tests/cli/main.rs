@@ -5,6 +5,7 @@
 //! | `command.rs` | runs the binary; folders and databases to run it on |
 //! | `help.rs` | help, usage errors, completions |
 //! | `ingest.rs` | files in, good and bad |
+//! | `kill.rs` | kill -9 of an ingestion |
 //! | `query.rs` | hits out |
 //! | `documents.rs` | get, list, delete, stats, check |
 //! | `opening.rs` | databases that are missing, foreign, newer, locked, or of another encoder |
@@ -18,6 +19,7 @@ mod documents;
 mod evaluation;
 mod help;
 mod ingest;
+mod kill;
 mod opening;
 mod query;
 mod setting_up;
