@@ -16,7 +16,8 @@
 //! | `tokenizer.rs` | text → tokens with their places |
 //! | `window.rs` | tokens → windows that cover the text |
 //! | `batch.rs` | windows → batches of similar length |
-//! | `pool.rs` | batches → vectors on several threads |
+//! | `pool.rs` | batches → vectors on several sessions |
+//! | `workers.rs` | jobs → results on several threads |
 //! | `session.rs` | ONNX Runtime; the one file that names `ort` |
 //! | `runtime.rs` | finds the library |
 //! | `export/` | weights → ONNX graph |
@@ -24,6 +25,10 @@
 //!
 //! Output order equals input order. A text's vector does not depend on what shares its batch, nor on the number of
 //! threads, beyond rounding (cosine > 0.99999).
+//!
+//! The weights file stays mapped while an encoder lives. Replace a model's files by renaming others over them, never in
+//! place: a process that reads a mapped file beyond its new end is killed (SIGBUS). An encoder notices a file that was
+//! replaced when it opens its next session, and refuses to mix the two.
 
 mod batch;
 mod export;
@@ -38,6 +43,7 @@ mod tests;
 mod tokenizer;
 mod weights;
 mod window;
+mod workers;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -136,6 +142,16 @@ impl Encoder {
     /// The model folder.
     pub fn folder(&self) -> &Path {
         &self.0.model.folder
+    }
+
+    /// The files of the folder that an encoder is made from, as paths in it. Nothing else there matters.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let fixed = [weights::WEIGHTS_FILE, tokenizer::TOKENIZER_FILE];
+        let names = fixed.iter().chain(model::SETTINGS_FILES).map(PathBuf::from);
+        let files = names.chain(self.0.model.pooling_file.as_ref().map(PathBuf::from));
+        files
+            .filter(|file| self.folder().join(file).is_file())
+            .collect()
     }
 
     /// The ONNX Runtime library that runs.

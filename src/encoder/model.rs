@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -16,6 +16,12 @@ use crate::error::{Error, Result};
 const ARCHITECTURES: &[&str] = &["bert"];
 /// The fewest tokens a window may have: below that nothing is left beside prompt, title and special tokens.
 const MIN_WINDOW_TOKENS: usize = 16;
+/// Files of a model folder with fixed names that are read here, where they are there.
+pub(super) const SETTINGS_FILES: &[&str] =
+    &["config.json", MODULES_FILE, SENTENCE_FILE, PROMPTS_FILE];
+const MODULES_FILE: &str = "modules.json";
+const SENTENCE_FILE: &str = "sentence_bert_config.json";
+const PROMPTS_FILE: &str = "config_sentence_transformers.json";
 
 /// A model folder's settings.
 #[derive(Clone, Debug)]
@@ -26,7 +32,11 @@ pub(super) struct Model {
     pub pooling: Pooling,
     /// Tokens of a window, special ones included.
     pub max_tokens: usize,
+    /// Texts are to be made lower case before anything else.
+    pub lower_case: bool,
     pub prompts: Prompts,
+    /// The pooling settings' file in the folder, where `modules.json` names one.
+    pub pooling_file: Option<String>,
 }
 
 /// How token vectors become one.
@@ -96,6 +106,8 @@ struct PoolingFile {
 #[derive(Deserialize)]
 struct SentenceFile {
     max_seq_length: Option<usize>,
+    #[serde(default)]
+    do_lower_case: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -129,12 +141,21 @@ impl Model {
             ));
         }
         let config = bert_config(folder, text)?;
-        let pooling = pooling(folder)?;
-        let sentence: Option<SentenceFile> = optional(folder, "sentence_bert_config.json")?;
-        let asked = sentence
-            .and_then(|file| file.max_seq_length)
-            .unwrap_or(config.positions);
-        let max_tokens = asked.min(config.positions);
+        let pooling_file = pooling_file(folder)?;
+        let pooling = pooling_file.as_deref().map(|file| pooling(folder, file));
+        let (pooling, prompt_is_pooled) = pooling.unwrap_or(Ok((Pooling::Mean, true)))?;
+        let prompts = prompts(folder)?;
+        if !prompt_is_pooled && prompts != Prompts::default() {
+            return Err(unusable(
+                folder,
+                "its pooling leaves the prompt out (include_prompt is false), which is not supported",
+            ));
+        }
+        let sentence: Option<SentenceFile> = optional(folder, SENTENCE_FILE)?;
+        let (asked, lower_case) = sentence.map_or((None, None), |file| {
+            (file.max_seq_length, file.do_lower_case)
+        });
+        let max_tokens = asked.unwrap_or(config.positions).min(config.positions);
         if max_tokens < MIN_WINDOW_TOKENS {
             let what = format!(
                 "its windows have {max_tokens} tokens; at least {MIN_WINDOW_TOKENS} are needed"
@@ -151,7 +172,9 @@ impl Model {
             config,
             pooling,
             max_tokens,
-            prompts: prompts(folder)?,
+            lower_case: lower_case.unwrap_or(false),
+            prompts,
+            pooling_file,
         })
     }
 }
@@ -206,29 +229,38 @@ fn bert_config(folder: &Path, text: serde_json::Value) -> Result<BertConfig> {
     })
 }
 
-/// What `modules.json` and the pooling folder say; a folder without them is a bare transformer, pooled by its mean as
+/// The file that `modules.json` leads to; a folder without one is a bare transformer, pooled by its mean as
 /// sentence-transformers does.
-fn pooling(folder: &Path) -> Result<Pooling> {
-    let Some(modules) = optional::<Vec<ModuleEntry>>(folder, "modules.json")? else {
-        return Ok(Pooling::Mean);
-    };
-    let mut pooling = Pooling::Mean;
-    for module in &modules {
-        match module.r#type.rsplit('.').next().unwrap_or_default() {
+fn pooling_file(folder: &Path) -> Result<Option<String>> {
+    let modules: Option<Vec<ModuleEntry>> = optional(folder, MODULES_FILE)?;
+    let mut file = None;
+    for ModuleEntry { path, r#type } in modules.unwrap_or_default() {
+        match r#type.rsplit('.').next().unwrap_or_default() {
             "Transformer" | "Normalize" => {}
-            "Pooling" => pooling = pooling_of(folder, &format!("{}/config.json", module.path))?,
+            "Pooling" if is_inside(&path) => file = Some(format!("{path}/config.json")),
+            "Pooling" => {
+                let what = format!("{MODULES_FILE} names {path:?}, which is no folder in it");
+                return Err(unusable(folder, what));
+            }
             other => {
                 return Err(unusable(
                     folder,
-                    format!("modules.json names a {other:?} module, which is not supported"),
+                    format!("{MODULES_FILE} names a {other:?} module, which is not supported"),
                 ));
             }
         }
     }
-    Ok(pooling)
+    Ok(file)
 }
 
-fn pooling_of(folder: &Path, file: &str) -> Result<Pooling> {
+/// A path that leads to a folder below the one it starts from.
+fn is_inside(path: &str) -> bool {
+    let mut parts = Path::new(path).components().peekable();
+    parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// How to pool, and whether a prompt's tokens take part.
+fn pooling(folder: &Path, file: &str) -> Result<(Pooling, bool)> {
     let PoolingFile { settings } = required(folder, file)?;
     let on = |name: &str| {
         settings
@@ -241,21 +273,25 @@ fn pooling_of(folder: &Path, file: &str) -> Result<Pooling> {
         .map(String::as_str)
         .filter(|name| name.starts_with("pooling_mode_") && on(name))
         .collect();
-    match modes[..] {
-        ["pooling_mode_mean_tokens"] => Ok(Pooling::Mean),
-        ["pooling_mode_cls_token"] => Ok(Pooling::Cls),
-        _ => Err(unusable(
-            folder,
-            format!("{file} asks for {modes:?}; supported is one of mean_tokens and cls_token"),
-        )),
-    }
+    let pooling = match modes[..] {
+        ["pooling_mode_mean_tokens"] => Pooling::Mean,
+        ["pooling_mode_cls_token"] => Pooling::Cls,
+        _ => {
+            return Err(unusable(
+                folder,
+                format!("{file} asks for {modes:?}; supported is one of mean_tokens and cls_token"),
+            ));
+        }
+    };
+    let prompt_is_pooled = settings.get("include_prompt") != Some(&serde_json::Value::Bool(false));
+    Ok((pooling, prompt_is_pooled))
 }
 
 fn prompts(folder: &Path) -> Result<Prompts> {
     let Some(PromptsFile {
         prompts,
         default_prompt_name,
-    }) = optional(folder, "config_sentence_transformers.json")?
+    }) = optional(folder, PROMPTS_FILE)?
     else {
         return Ok(Prompts::default());
     };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -16,6 +16,9 @@ use super::{EncoderOptions, Inner};
 use crate::error::{Error, Result};
 use crate::home;
 
+/// The fewest tokens of a text that a window must have room for beside prompt and special tokens.
+const MIN_ROOM: usize = 8;
+
 pub(super) fn open(options: &EncoderOptions) -> Result<Inner> {
     let folder = model_folder(options)?;
     let model = Model::read(&folder)?;
@@ -25,12 +28,14 @@ pub(super) fn open(options: &EncoderOptions) -> Result<Inner> {
         .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
 
     // Parsing the tokenizer and hashing the weights take about as long as opening the session.
+    let read_tokenizer = || {
+        let bytes = tokenizer::read(&folder)?;
+        Ok((Tokenizer::new(&model, &bytes)?, xxh3_128(&bytes)))
+    };
+    let hash_weights = || weights.hash();
     let (tokenizer, weights_hash, pool) = thread::scope(|scope| {
-        let tokenizer = scope.spawn(|| {
-            let bytes = tokenizer::read(&folder)?;
-            Ok((Tokenizer::new(&model, &bytes)?, xxh3_128(&bytes)))
-        });
-        let hash = scope.spawn(|| weights.hash());
+        let tokenizer = aside(scope, &read_tokenizer);
+        let hash = aside(scope, &hash_weights);
         let pool = Runtime::start(options.runtime.as_deref()).and_then(|runtime| {
             Pool::open(
                 runtime,
@@ -41,8 +46,8 @@ pub(super) fn open(options: &EncoderOptions) -> Result<Inner> {
             )
         });
         (
-            joined(tokenizer.join()).flatten(),
-            joined(hash.join()),
+            joined(tokenizer, &read_tokenizer).flatten(),
+            joined(hash, &hash_weights),
             pool,
         )
     });
@@ -60,6 +65,14 @@ pub(super) fn open(options: &EncoderOptions) -> Result<Inner> {
                 &folder,
                 format!("its prompt {text:?} takes more than half of a window"),
             ));
+        }
+        let fixed = tokenizer.before().len() + ids.len() + tokenizer.after().len();
+        if fixed + MIN_ROOM > model.max_tokens {
+            let what = format!(
+                "prompt and special tokens take {fixed} of the {} tokens of a window, which leaves no room for text",
+                model.max_tokens
+            );
+            return Err(unusable(&folder, what));
         }
         Ok(ids)
     };
@@ -92,7 +105,17 @@ fn model_folder(options: &EncoderOptions) -> Result<PathBuf> {
         })
 }
 
-fn joined<T>(result: thread::Result<T>) -> Result<T> {
+/// Starts `work` on a thread of its own; `None` where the system refuses one.
+fn aside<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: &'scope (impl Fn() -> T + Sync),
+) -> Option<ScopedJoinHandle<'scope, T>> {
+    thread::Builder::new().spawn_scoped(scope, work).ok()
+}
+
+/// The result of what [`aside`] started; where it could not, the work is done here.
+fn joined<T>(handle: Option<ScopedJoinHandle<'_, T>>, work: impl Fn() -> T) -> Result<T> {
+    let result = handle.map_or_else(|| Ok(work()), ScopedJoinHandle::join);
     result.map_err(|_| Error::Encode {
         what: "a thread panicked while the model was opened".into(),
     })

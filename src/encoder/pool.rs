@@ -15,13 +15,11 @@ use super::batch::{Padded, Plan};
 use super::export::Export;
 use super::session::{Runtime, Session, SharedWeights};
 use super::weights::Weights;
+use super::workers;
 use crate::error::{Error, Result};
 
 /// Single batches that run on a plain session before repacking pays off.
 const PLAIN_RUNS: usize = 16;
-
-/// A batch's number and its vectors, `[rows, dimension]`.
-type Part = (usize, Vec<f32>);
 
 /// Runs batches; may be called from many threads at once.
 pub(super) struct Pool {
@@ -46,7 +44,7 @@ impl Pool {
         threads: usize,
     ) -> Result<Self> {
         let threads = threads.max(1);
-        let first = Session::open(&runtime, &export.graph, weights.parent(), None)?;
+        let first = open_session(&runtime, &export, &weights, None)?;
         Ok(Self {
             plain: Sessions::new(threads, Some(first)),
             repacked: Sessions::new(threads, None),
@@ -88,42 +86,12 @@ impl Pool {
     }
 
     fn run_many(&self, plan: &Plan<'_>, batches: &[Range<usize>]) -> Result<Vec<Vec<f32>>> {
-        let next = AtomicUsize::new(0);
-        let work = || -> Result<Vec<Part>> {
-            let mut session = self.plain.lend(|| self.open_session(None))?;
-            let mut done = Vec::new();
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(batch) = batches.get(at) else {
-                    return Ok(done);
-                };
-                done.push((
-                    at,
-                    session.run(|session| self.run_batch(session, plan, batch))?,
-                ));
-            }
-        };
-        let helpers = self.threads.min(batches.len()) - 1;
-        let results: Vec<Result<Vec<Part>>> = std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..helpers).map(|_| scope.spawn(work)).collect();
-            let own = work();
-            let joined = handles.into_iter().map(|handle| {
-                let panicked = |_| {
-                    Err(Error::Encode {
-                        what: "a worker thread panicked".into(),
-                    })
-                };
-                handle.join().unwrap_or_else(panicked)
-            });
-            std::iter::once(own).chain(joined).collect()
-        });
-        let mut parts = vec![Vec::new(); batches.len()];
-        for result in results {
-            for (at, vectors) in result? {
-                parts[at] = vectors;
-            }
-        }
-        Ok(parts)
+        workers::run(
+            self.threads,
+            batches.len(),
+            || self.plain.lend(|| self.open_session(None)),
+            |session, at| session.run(|session| self.run_batch(session, plan, &batches[at])),
+        )
     }
 
     fn run_batch(
@@ -153,12 +121,7 @@ impl Pool {
     }
 
     fn open_session(&self, shared: Option<&SharedWeights>) -> Result<Session> {
-        Session::open(
-            &self.runtime,
-            &self.export.graph,
-            self.weights.parent(),
-            shared,
-        )
+        open_session(&self.runtime, &self.export, &self.weights, shared)
     }
 
     /// The weights of matrix products on the heap, where repacked sessions share them.
@@ -177,6 +140,19 @@ impl Pool {
         }
         Ok(Arc::clone(shared.insert(Arc::new(made))))
     }
+}
+
+/// Opens a session over the weights that the pool stands for, and no others.
+fn open_session(
+    runtime: &Runtime,
+    export: &Export,
+    weights: &Weights,
+    shared: Option<&SharedWeights>,
+) -> Result<Session> {
+    let session = Session::open(runtime, &export.graph, weights.parent(), shared);
+    // First, because other weights are also why a session may not open.
+    weights.check_unchanged()?;
+    session
 }
 
 /// Sessions of one kind, at most `limit`.

@@ -130,19 +130,19 @@ impl SharedWeights {
 pub(super) struct Session(ort::session::Session);
 
 impl Session {
-    /// Opens a graph whose weights lie in files of `folder`.
+    /// Opens a graph whose weights lie in files of `folder`, a whole path.
     ///
     /// Without `shared` weights, they are mapped and used as they lie there: ready at once, but slower to run.
     pub fn open(
         runtime: &Runtime,
         graph: &[u8],
-        folder: &Path,
+        folder: &str,
         shared: Option<&SharedWeights>,
     ) -> Result<Self> {
         Self::try_open(runtime, graph, folder, shared)
             .map(Self)
             .map_err(|e| Error::Model {
-                path: folder.to_path_buf(),
+                path: folder.into(),
                 what: format!("ONNX Runtime refuses it: {e}"),
             })
     }
@@ -150,7 +150,7 @@ impl Session {
     fn try_open(
         runtime: &Runtime,
         graph: &[u8],
-        folder: &Path,
+        folder: &str,
         shared: Option<&SharedWeights>,
     ) -> ort::Result<ort::session::Session> {
         let mut builder = SessionBuilder::new(&runtime.environment)?
@@ -162,7 +162,7 @@ impl Session {
             .with_memory_pattern(false)?
             .with_config_entry(
                 "session.model_external_initializers_file_folder_path",
-                folder.to_string_lossy(),
+                folder,
             )?
             .with_prepacking(shared.is_some())?;
         if let Some(shared) = shared {

@@ -217,6 +217,7 @@ fn long_texts_of_every_kind_are_covered() {
         "a.b,c;d".repeat(30_000),
         "\u{1160}\u{ac00}".repeat(20_000),
         format!("{} end", " ".repeat(150_000)),
+        ")".repeat(1 << 20),
     ];
     for text in &kinds {
         let windows = encoder().windows(None, text).expect("windows");
@@ -514,6 +515,15 @@ fn a_folder_that_cannot_be_used_is_an_error_that_says_why() {
     says(copy.path(), "tokenizer.json");
 
     let copy = copied_model();
+    let file = |name: &str| copy.path().join(name);
+    let modules = std::fs::read_to_string(file("modules.json")).expect("read");
+    for path in ["../elsewhere", "", "/etc"] {
+        let elsewhere = modules.replace("1_Pooling", path);
+        std::fs::write(file("modules.json"), elsewhere).expect("written");
+        says(copy.path(), "which is no folder in it");
+    }
+
+    let copy = copied_model();
     let weights = copy.path().join("model.safetensors");
     let bytes = std::fs::read(&weights).expect("read");
     std::fs::remove_file(&weights).expect("removed");
@@ -527,6 +537,125 @@ fn a_folder_that_cannot_be_used_is_an_error_that_says_why() {
         std::fs::write(&weights, damaged).expect("written");
         says(copy.path(), "not a safetensors file");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_setting_that_would_change_vectors_and_is_not_supported_is_refused() {
+    let refused = |folder: &Path, part: &str| {
+        let error = open_folder(folder).expect_err(part);
+        assert!(matches!(error, Error::Model { .. }), "{error:?}");
+        assert!(error.to_string().contains(part), "{error}");
+    };
+    let copy = copied_model();
+    let write = |name: &str, text: &str| {
+        std::fs::write(copy.path().join(name), text).expect("written");
+    };
+
+    let lower = r#"{"max_seq_length": 256, "do_lower_case": true}"#;
+    write("sentence_bert_config.json", lower);
+    let opened = open_folder(copy.path()).expect("its tokenizer makes lower case");
+    assert_eq!(opened.fingerprint(), encoder().fingerprint());
+    let path = copy.path().join("tokenizer.json");
+    let tokenizer = std::fs::read_to_string(path).expect("read");
+    let mut cased: serde_json::Value = serde_json::from_str(&tokenizer).expect("JSON");
+    cased["normalizer"]["lowercase"] = false.into();
+    write("tokenizer.json", &cased.to_string());
+    refused(copy.path(), "asks for lower case");
+    cased["normalizer"] = serde_json::Value::Null;
+    write("tokenizer.json", &cased.to_string());
+    refused(copy.path(), "asks for lower case");
+    write("tokenizer.json", &tokenizer);
+
+    let left_out = r#"{"pooling_mode_mean_tokens": true, "include_prompt": false}"#;
+    write("1_Pooling/config.json", left_out);
+    open_folder(copy.path()).expect("there is no prompt");
+    let prompts = r#"{"prompts": {"query": "query: "}}"#;
+    write("config_sentence_transformers.json", prompts);
+    refused(copy.path(), "include_prompt is false");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_model_whose_special_tokens_fill_a_window_is_refused() {
+    let copy = copied_model();
+    let path = copy.path().join("tokenizer.json");
+    let text = std::fs::read_to_string(&path).expect("read");
+    let mut tokenizer: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    for (specials, room) in [(300, false), (249, false), (248, true)] {
+        let ids = vec![101; specials - 1];
+        let names = vec!["[CLS]"; specials - 1];
+        let before = &mut tokenizer["post_processor"]["special_tokens"]["[CLS]"];
+        before["ids"] = ids.into();
+        before["tokens"] = names.into();
+        std::fs::write(&path, tokenizer.to_string()).expect("written");
+        match open_folder(copy.path()) {
+            Ok(opened) => {
+                assert!(room, "{specials} special tokens");
+                let windows = opened.windows(None, &"word ".repeat(50)).expect("windows");
+                assert!(windows.iter().all(|window| window.token_count() <= 256));
+            }
+            Err(error) => {
+                assert!(!room, "{error}");
+                assert!(error.to_string().contains("leaves no room"), "{error}");
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn weights_that_are_replaced_while_an_encoder_lives_are_refused() {
+    let copy = copied_model();
+    let weights = copy.path().join("model.safetensors");
+    // The link becomes a file that others cannot be meant by.
+    std::fs::remove_file(&weights).expect("removed");
+    std::fs::copy(encoder().folder().join("model.safetensors"), &weights).expect("copied");
+    let opened = Encoder::open(&EncoderOptions {
+        model: Some(copy.path().into()),
+        threads: Some(3),
+        ..EncoderOptions::default()
+    })
+    .expect("opens");
+    let before = opened.encode_query("a store").expect("a vector");
+
+    let mut other = std::fs::read(&weights).expect("read");
+    let last = other.len() - 4;
+    other[last..].copy_from_slice(&1.0_f32.to_le_bytes());
+    let aside = copy.path().join("aside");
+    std::fs::write(&aside, other).expect("written");
+    std::fs::rename(&aside, &weights).expect("replaced");
+
+    // The session that is open keeps the old file; any other would get the new one.
+    let again = opened.encode_query("a store").expect("a vector");
+    assert_eq!(before, again);
+    let windows: Vec<Window> = (0..60)
+        .flat_map(|n| {
+            let text = format!("Text {n}. {}", "More of it. ".repeat(30));
+            opened.windows(None, &text).expect("windows")
+        })
+        .collect();
+    let error = opened.encode(&windows).expect_err("other weights");
+    assert!(error.to_string().contains("the weights changed"), "{error}");
+    let reopened = open_folder(copy.path()).expect("opens");
+    assert_ne!(reopened.fingerprint(), opened.fingerprint());
+}
+
+#[test]
+fn the_files_of_an_encoder_are_all_that_it_needs() {
+    let copy = tempfile::tempdir().expect("a folder");
+    for file in encoder().files() {
+        let target = copy.path().join(&file);
+        std::fs::create_dir_all(target.parent().expect("a parent")).expect("made");
+        std::fs::copy(encoder().folder().join(&file), target).expect("copied");
+    }
+    assert!(!copy.path().join("README.md").exists());
+    let opened = Encoder::open(&EncoderOptions {
+        model: Some(copy.path().into()),
+        ..EncoderOptions::default()
+    })
+    .expect("opens");
+    assert_eq!(opened.fingerprint(), encoder().fingerprint());
 }
 
 proptest! {

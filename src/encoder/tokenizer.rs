@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tokenizers::Tokenizer as Inner;
+use tokenizers::{NormalizedString, Normalizer, Tokenizer as Inner};
 
 use super::model::{Model, unusable};
 use crate::error::{Error, Result};
@@ -46,6 +46,13 @@ impl Tokenizer {
             return Err(wrong(format!(
                 "it has {tokens} tokens, and the model embeds {rows}"
             )));
+        }
+        if model.lower_case && !lowers_case(&inner) {
+            return Err(wrong(
+                "it keeps upper case, and sentence_bert_config.json asks for lower case; set do_lower_case to false \
+                 there, or let the tokenizer's normalizer do it"
+                    .into(),
+            ));
         }
         let (before, after) = special_tokens(&inner)
             .ok_or_else(|| wrong("its special tokens do not enclose a text".into()))?;
@@ -115,6 +122,16 @@ impl Tokenizer {
         }
         Ok(())
     }
+}
+
+/// Does the normalizer make no difference between upper and lower case?
+fn lowers_case(inner: &Inner) -> bool {
+    let normalized = |text: &str| {
+        let mut text = NormalizedString::from(text);
+        let done = inner.get_normalizer()?.normalize(&mut text);
+        done.ok().map(|()| text.get().to_owned())
+    };
+    matches!((normalized("ABC É Ж"), normalized("abc é ж")), (Some(a), Some(b)) if a == b)
 }
 
 /// What the post-processor puts before and after a text.

@@ -1,11 +1,11 @@
 //! The weights file: `model.safetensors`, mapped.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, Metadata};
+use safetensors::tensor::{Dtype, Metadata as Header};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::hash_cache;
@@ -22,13 +22,14 @@ pub(super) struct Weights {
     folder: PathBuf,
     /// The file itself, links resolved.
     path: PathBuf,
+    parent: String,
     file_name: String,
     /// As it was before the first byte was read.
-    state: std::fs::Metadata,
+    state: Metadata,
     map: Mmap,
     /// Where the tensors' bytes begin.
     data_start: usize,
-    metadata: Metadata,
+    header: Header,
 }
 
 /// Bytes of a tensor in the file.
@@ -50,6 +51,14 @@ impl Weights {
             .map(str::to_owned);
         let file_name = file_name
             .ok_or_else(|| unusable(folder, "the name of its weights file is not Unicode"))?;
+        let parent = path.parent().and_then(Path::to_str).map(str::to_owned);
+        let parent = parent.ok_or_else(|| {
+            let what = format!(
+                "the path of its weights file, {}, is not Unicode, as ONNX Runtime needs it; move the folder",
+                path.display()
+            );
+            unusable(folder, what)
+        })?;
         let file = File::open(&path).map_err(Error::io("open", &path))?;
         let state = file
             .metadata()
@@ -57,7 +66,7 @@ impl Weights {
         // SAFETY: the map is read-only and stays with `self`. A process that rewrites the file in place would change
         // what is read, as it would for any reader; nothing here relies on two reads giving the same bytes.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", &path))?;
-        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|e| {
+        let (header_bytes, header) = SafeTensors::read_metadata(&map).map_err(|e| {
             unusable(
                 folder,
                 format!("{WEIGHTS_FILE} is not a safetensors file, or is cut short: {e}"),
@@ -66,17 +75,18 @@ impl Weights {
         Ok(Self {
             folder: folder.into(),
             path,
+            parent,
             file_name,
             state,
             map,
-            data_start: header + 8,
-            metadata,
+            data_start: header_bytes + 8,
+            header,
         })
     }
 
     /// The folder that holds the file, links resolved.
-    pub fn parent(&self) -> &Path {
-        self.path.parent().unwrap_or(&self.folder)
+    pub fn parent(&self) -> &str {
+        &self.parent
     }
 
     /// The file's name in [`parent`](Self::parent).
@@ -85,12 +95,12 @@ impl Weights {
     }
 
     pub fn has(&self, name: &str) -> bool {
-        self.metadata.info(name).is_some()
+        self.header.info(name).is_some()
     }
 
     /// Where the tensor lies in the file, after checking that it is f32 of this shape.
     pub fn place(&self, name: &str, shape: &[usize]) -> Result<Place> {
-        let Some(info) = self.metadata.info(name) else {
+        let Some(info) = self.header.info(name) else {
             return Err(unusable(
                 &self.folder,
                 format!("{WEIGHTS_FILE} lacks the weight {name:?}"),
@@ -127,11 +137,92 @@ impl Weights {
             .collect()
     }
 
+    /// Checks that the path still leads to the file that is mapped here, and that nobody wrote to it.
+    ///
+    /// Each session opens the file anew by its path; it must not get other weights than the fingerprint stands for.
+    pub fn check_unchanged(&self) -> Result<()> {
+        match std::fs::metadata(&self.path) {
+            Ok(now) if same_state(&self.state, &now) => Ok(()),
+            _ => Err(unusable(
+                &self.folder,
+                "the weights changed while the process runs; open it again",
+            )),
+        }
+    }
+
     /// A hash of every byte of the file, remembered in the data folder.
     pub fn hash(&self) -> u128 {
         let cache = home::home().map(|home| home.join("cache").join("hashes"));
         hash_cache::remembered(cache.as_deref(), &self.path, &self.state, || {
             xxh3_128(&self.map)
         })
+    }
+}
+
+/// The same file, of the same length, and not written to between the two looks at it.
+fn same_state(a: &Metadata, b: &Metadata) -> bool {
+    let written = matches!((a.modified(), b.modified()), (Ok(a), Ok(b)) if a == b);
+    written && a.len() == b.len() && identity(a) == identity(b)
+}
+
+/// Device and inode, where there are such.
+#[cfg(unix)]
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A safetensors file without tensors.
+    fn empty_weights(folder: &Path) -> PathBuf {
+        let path = folder.join(WEIGHTS_FILE);
+        let header = b"{}      ";
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], header].concat();
+        std::fs::write(&path, bytes).expect("written");
+        path
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_or_written_to_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = empty_weights(folder.path());
+        let aside = folder.path().join("aside");
+
+        let weights = Weights::open(folder.path()).expect("opens");
+        weights.check_unchanged().expect("nothing happened");
+        std::fs::rename(&path, &aside).expect("moved");
+        let words = weights.check_unchanged().expect_err("gone").to_string();
+        assert!(words.contains("the weights changed"), "{words}");
+        std::fs::copy(&aside, &path).expect("copied");
+        let modified = weights.state.modified().expect("a time");
+        let file = File::options().write(true).open(&path).expect("opened");
+        file.set_modified(modified).expect("set");
+        // Elsewhere the copy, of the same length and time, cannot be told from the first.
+        assert_eq!(weights.check_unchanged().is_err(), cfg!(unix));
+
+        let weights = Weights::open(folder.path()).expect("opens");
+        weights.check_unchanged().expect("nothing happened");
+        file.set_modified(modified + std::time::Duration::from_secs(1))
+            .expect("set");
+        weights.check_unchanged().expect_err("written to");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_path_that_is_not_unicode_is_an_error_that_says_so() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let odd = folder.path().join(std::ffi::OsStr::from_bytes(b"m\xff"));
+        std::fs::create_dir(&odd).expect("made");
+        empty_weights(&odd);
+        let error = Weights::open(&odd).err().expect("refused");
+        assert!(matches!(error, Error::Model { .. }), "{error:?}");
+        assert!(error.to_string().contains("is not Unicode"), "{error}");
     }
 }

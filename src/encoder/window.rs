@@ -17,6 +17,9 @@ use crate::error::Result;
 
 /// Bytes tokenised at once, at most.
 const BLOCK_BYTES: usize = 64 * 1024;
+/// Closing quotes and brackets between a sentence's end mark and its end, at most. A bound, so that a text of nothing else
+/// takes no longer than others.
+const CLOSERS: usize = 8;
 /// A window overlaps the next by this part of its tokens.
 const OVERLAP_PART: usize = 8;
 
@@ -96,8 +99,9 @@ fn ends_sentence(text: &str, token: &Token, next: &Token) -> bool {
         return true;
     }
     let before = text.get(..token.end).unwrap_or_default();
-    let sentence = before.trim_end_matches(['"', '\'', ')', ']', '”', '’', '»']);
-    match sentence.chars().next_back() {
+    let closes = |c: &char| matches!(c, '"' | '\'' | ')' | ']' | '”' | '’' | '»');
+    let mut back = before.chars().rev().take(CLOSERS + 1);
+    match back.find(|c| !closes(c)) {
         Some('。' | '！' | '？' | '｡') => true,
         Some('.' | '!' | '?' | '…') => gap.starts_with(char::is_whitespace),
         _ => false,

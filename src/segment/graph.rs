@@ -258,8 +258,9 @@ impl<'a> Graph<'a> {
         if graph.seeds.is_empty() {
             return Err(sections.damaged(Kind::Seeds, 0, "the graph has no seeds"));
         }
-        if !graph.twins.is_sorted() {
-            return Err(sections.damaged(Kind::Twins, 0, "the twins do not stand in order"));
+        if let Some(at) = wrong_twin(graph.twins, rows) {
+            let what = "the twins do not stand in order, or a row stands there twice";
+            return Err(sections.damaged(Kind::Twins, 8 * at, what));
         }
         Ok(())
     }
@@ -287,6 +288,17 @@ impl<'a> Graph<'a> {
             .take_while(move |pair| pair[0] == node)
             .map(|pair| pair[1])
     }
+}
+
+/// The first pair that is not as [`group_by_code`] makes them: each behind the one before it, a node before its twins, and
+/// each twin of one node only. A walk would otherwise find a row more than once.
+fn wrong_twin(twins: &[[u32; 2]], rows: u32) -> Option<usize> {
+    let mut seen = vec![false; rows as usize];
+    (0..twins.len()).find(|&at| {
+        let [node, twin] = twins[at];
+        let behind = at == 0 || twins[at - 1] < twins[at];
+        !behind || node >= twin || std::mem::replace(&mut seen[twin as usize], true)
+    })
 }
 
 #[cfg(test)]
@@ -338,6 +350,21 @@ mod tests {
             }
         }
         reached.into_iter().filter(|&reached| reached).count()
+    }
+
+    #[test]
+    fn twins_stand_in_order_behind_their_node_and_once() {
+        assert_eq!(wrong_twin(&[[0, 3], [0, 5], [1, 2]], 6), None);
+        assert_eq!(wrong_twin(&[], 6), None);
+        for (twins, at) in [
+            (&[[0, 3], [0, 3]][..], 1),
+            (&[[1, 2], [0, 3]], 1),
+            (&[[0, 3], [4, 4]], 1),
+            (&[[4, 3]], 0),
+            (&[[0, 3], [1, 2], [1, 3]], 2),
+        ] {
+            assert_eq!(wrong_twin(twins, 6), Some(at), "{twins:?}");
+        }
     }
 
     #[test]

@@ -106,6 +106,9 @@ impl Quantiser {
                 .filter(|x| x.is_finite() && *x >= 0.0)
         };
         let centre = as_f32(bytes.get(FIXED_BYTES..)?).to_vec();
+        if !centre.iter().all(|x| x.is_finite()) {
+            return None;
+        }
         let scale = value(0).filter(|&scale| scale > 0.0)?;
         Some(Self {
             scale,
@@ -213,5 +216,25 @@ mod tests {
         assert_eq!(bytes.len(), Quantiser::section_bytes(2));
         assert_eq!(Quantiser::read(&bytes), Some(quantiser));
         assert_eq!(Quantiser::read(&bytes[..20]), None);
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_not_read() {
+        let (quantiser, _) = Quantiser::fit(&[&[0.6, 0.8], &[0.8, 0.6]], 2);
+        let mut bytes = Vec::new();
+        quantiser
+            .write(&mut bytes)
+            .expect("a Vec takes every write");
+        for at in 0..4 {
+            let mut forged = bytes.clone();
+            forged[8 * at..8 * at + 8].copy_from_slice(&f64::NAN.to_le_bytes());
+            assert_eq!(Quantiser::read(&forged), None, "number {at}");
+        }
+        for (at, x) in [(0, f32::NAN), (1, f32::INFINITY), (1, f32::NEG_INFINITY)] {
+            let mut forged = bytes.clone();
+            let place = FIXED_BYTES + 4 * at;
+            forged[place..place + 4].copy_from_slice(&x.to_le_bytes());
+            assert_eq!(Quantiser::read(&forged), None, "component {at} is {x}");
+        }
     }
 }

@@ -27,6 +27,10 @@ use super::weights::{Place, Weights};
 use crate::error::Result;
 
 /// Raised with every change that can change a vector; part of the fingerprint.
+///
+/// Not only the graph counts: raise it too when the constants or rules of `window.rs` and of
+/// [`Encoder::windows`](super::Encoder::windows), or a new release of the `tokenizers` crate, change which tokens are
+/// encoded for a text.
 pub(super) const EXPORTER_VERSION: u32 = 1;
 
 /// Input: token ids, `[batch, tokens]` i64; padding holds any valid id.

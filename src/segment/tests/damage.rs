@@ -136,6 +136,57 @@ fn forge(bytes: &mut [u8], sections: &[(Kind, Range<usize>)], footer: usize) {
     bytes[at + 16..at + 24].copy_from_slice(&sum.to_le_bytes());
 }
 
+/// Opens `bytes` after `change`, given the range of each section, made it lie with right checksums.
+fn open_forged(
+    mut bytes: Vec<u8>,
+    change: impl FnOnce(&mut [u8], &dyn Fn(Kind) -> Range<usize>),
+) -> Result<Segment> {
+    let whole = open(bytes.clone())?;
+    let range = |kind| whole.sections.range(kind);
+    let sections: Vec<_> = Kind::ALL.iter().map(|&kind| (kind, range(kind))).collect();
+    let footer = sections
+        .last()
+        .map_or(0, |(_, range)| range.end.next_multiple_of(64));
+    change(&mut bytes, &range);
+    forge(&mut bytes, &sections, footer);
+    open(bytes)
+}
+
+#[test]
+fn a_passage_that_claims_to_be_huge_is_an_error_and_takes_no_memory() {
+    let bytes = bytes_of(4, &[document("a", "some text", Random(3).unit(4))], 1_000);
+    for claimed in [u64::MAX, 1 << 62, 1 << 45] {
+        let segment = open_forged(bytes.clone(), |bytes, range| {
+            let text_bytes = range(Kind::Documents).start + 16;
+            let end = range(Kind::RowRanges).start + 8;
+            for at in [text_bytes, end] {
+                bytes[at..at + 8].copy_from_slice(&claimed.to_le_bytes());
+            }
+        });
+        let segment = segment.expect("the tables agree with each other");
+        assert!(
+            matches!(segment.passage_text(0), Err(Error::Damaged { .. })),
+            "{claimed}"
+        );
+    }
+}
+
+#[test]
+fn a_twin_that_stands_twice_is_told() {
+    let vector = Random(4).unit(4);
+    let documents: Vec<_> = ["a", "b", "c"]
+        .map(|id| document(id, id, vector.clone()))
+        .into();
+    let bytes = bytes_of(4, &documents, 1);
+    let result = open_forged(bytes, |bytes, range| {
+        let twins = range(Kind::Twins);
+        assert_eq!(twins.len(), 16, "rows 1 and 2 are twins of row 0");
+        bytes.copy_within(twins.start..twins.start + 8, twins.start + 8);
+    });
+    let error = result.err().expect("one twin stands twice");
+    assert!(error.to_string().contains("the twins"), "{error}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -162,18 +213,15 @@ proptest! {
     fn damage_with_right_checksums_outside_the_text_index_never_panics(
         edits in proptest::collection::vec((any::<proptest::sample::Index>(), 0usize..14, any::<u8>()), 1..4),
     ) {
-        let mut bytes = whole_file();
-        let whole = open(bytes.clone()).expect("whole");
-        let sections: Vec<_> = Kind::ALL.iter().map(|&kind| (kind, whole.sections.range(kind))).collect();
-        let footer = sections.last().map_or(0, |(_, range)| range.end.next_multiple_of(64));
-        for (at, section, value) in edits {
-            let range = &sections[section].1;
-            if !range.is_empty() {
-                bytes[range.start + at.index(range.len())] = value;
+        let forged = open_forged(whole_file(), |bytes, range| {
+            for (at, section, value) in edits {
+                let range = range(Kind::ALL[section]);
+                if !range.is_empty() {
+                    bytes[range.start + at.index(range.len())] = value;
+                }
             }
-        }
-        forge(&mut bytes, &sections, footer);
-        if let Ok(segment) = open(bytes) {
+        });
+        if let Ok(segment) = forged {
             let _ = segment.verify();
             use_all(&segment);
         }
