@@ -23,7 +23,7 @@ impl Vector {
     /// Takes `values`, shape `[dimension]`.
     ///
     /// # Errors
-    /// [`Error::Vector`] if it is empty, longer than [`MAX_DIMENSION`], or holds NaN or infinity.
+    /// [`Error::Vector`] if it is empty, has more than 65,536 components, or holds NaN or infinity.
     pub fn new(values: impl Into<Box<[f32]>>) -> Result<Self> {
         let values = values.into();
         if values.is_empty() {
