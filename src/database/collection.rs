@@ -111,6 +111,20 @@ impl Added {
 }
 
 /// Documents under one encoder and one metric. Cloning is cheap; all methods may be called from many threads.
+///
+/// ```
+/// # use vecdb::{CollectionOptions, Database, Document, Vector};
+/// # let folder = tempfile::tempdir()?;
+/// # let db = Database::open(folder.path().join("t.vecdb"))?;
+/// let points = db.create_collection("points", CollectionOptions::vectors(2))?;
+/// let east = Document::new("east", "to the right").field("axis", "x");
+/// points.add_vectors([(east.clone(), Vector::new(vec![1.0, 0.0])?)])?;
+/// assert_eq!(points.get("east")?, Some(east));
+/// assert_eq!(points.documents().count(), 1);
+/// assert_eq!(points.delete(["east", "nobody"])?, 1);
+/// assert!(points.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Collection {
     pub(super) inner: Arc<Inner>,

@@ -172,3 +172,13 @@ fn model_folder() -> PathBuf {
             .expect("the model's folder"),
     )
 }
+
+#[test]
+fn an_ingestion_without_an_encoder_leaves_nothing_behind() {
+    let place = Place::empty();
+    place.write("a.txt", "a text");
+    place
+        .run("ingest a.txt --model nowhere")
+        .fails_saying(&["nowhere"]);
+    assert!(!place.db().exists());
+}

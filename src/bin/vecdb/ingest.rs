@@ -132,7 +132,12 @@ pub fn run(
     }
 
     let interrupt = Interrupt::listen()?;
-    let database = global.options().open(global.database_path()?)?;
+    let path = global.database_path()?;
+    if !path.exists() {
+        // Where the encoder is missing, no empty database is left behind.
+        global.encoder()?;
+    }
+    let database = global.options().open(path)?;
     let collection = database.collection(global.collection_name())?;
     let ingested = load::store(&plan, &collection, Some(&interrupt), output)?;
     drop(collection);

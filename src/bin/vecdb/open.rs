@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use vecdb::encoder::{Encoder, EncoderOptions};
 use vecdb::{Collection, Database, DatabaseOptions};
 
 use crate::args::{DEFAULT_COLLECTION, Global};
@@ -34,6 +35,16 @@ impl Global {
             options = options.runtime(library);
         }
         options
+    }
+
+    /// The encoder that `--model` and `--runtime` name.
+    pub fn encoder(&self) -> Result<Encoder, Failure> {
+        let (model, runtime) = (self.model.clone(), self.runtime.clone());
+        Ok(Encoder::open(&EncoderOptions {
+            model,
+            runtime,
+            ..EncoderOptions::default()
+        })?)
     }
 
     /// Opens the database for commands that change nothing. Never makes one, and does not wait for a writer.
