@@ -138,3 +138,43 @@ fn every_module_file_is_in_its_folders_table() {
         }
     }
 }
+
+#[test]
+fn the_documents_name_files_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = 0;
+    for document in [
+        "README.md",
+        "benches/README.md",
+        "migrations/README.md",
+        "CHANGELOG.md",
+    ] {
+        let text = fs::read_to_string(root.join(document)).expect("UTF-8");
+        let folder = root.join(document);
+        let folder = folder.parent().expect("a folder");
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(')'))
+            .map(|(link, _)| folder.join(link));
+        let quoted = text.split('`').skip(1).step_by(2).filter(|word| {
+            let roots = [
+                "src/",
+                "tests/",
+                "benches/",
+                "examples/",
+                "migrations/",
+                ".ci/",
+            ];
+            roots.iter().any(|root| word.starts_with(root)) && !word.contains(char::is_whitespace)
+        });
+        let files = links
+            .filter(|link| !link.to_string_lossy().contains("://"))
+            .chain(quoted.map(|word| root.join(word)));
+        for file in files {
+            assert!(file.exists(), "{document} names {}", file.display());
+            named += 1;
+        }
+    }
+    assert!(named > 5, "only {named} names were found");
+}

@@ -125,3 +125,27 @@ fn the_bash_completions_parse() {
         assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
     }
 }
+
+#[test]
+fn the_readme_names_commands_that_exist() {
+    let readme = include_str!("../../README.md");
+    let typed = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ vecdb "));
+    let quoted = readme
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|word| word.strip_prefix("vecdb "));
+    let mut names: Vec<&str> = typed
+        .chain(quoted)
+        .filter_map(|rest| rest.split_whitespace().next())
+        .collect();
+    names.retain(|name| !name.starts_with('-'));
+    names.sort_unstable();
+    names.dedup();
+    assert!(names.len() >= 5, "{names:?}");
+    for name in names {
+        crate::command::vecdb_args([name, "--help"]).exits(0);
+    }
+}
