@@ -69,7 +69,7 @@ pub enum Error {
     },
 
     /// An older vecdb wrote this database.
-    #[error("{} has format {found}, and this vecdb writes {current}; run `vecdb migrate`", path.display())]
+    #[error("{} has format {found}, and this vecdb writes {current}; the release notes say how to migrate it", path.display())]
     NeedsMigration {
         /// The database folder.
         path: PathBuf,
