@@ -46,8 +46,8 @@ pub(super) fn open(options: &EncoderOptions) -> Result<Inner> {
             )
         });
         (
-            joined(tokenizer, &read_tokenizer).flatten(),
-            joined(hash, &hash_weights),
+            joined(tokenizer, read_tokenizer).flatten(),
+            joined(hash, hash_weights),
             pool,
         )
     });

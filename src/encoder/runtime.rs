@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::home;
 
 /// Names the library instead of the places that are searched.
-const PATH_VARIABLE: &str = "ORT_DYLIB_PATH";
+pub(crate) const PATH_VARIABLE: &str = "ORT_DYLIB_PATH";
 /// The oldest ONNX Runtime whose C interface has what we call.
 const OLDEST_MINOR: u32 = 22;
 
@@ -28,11 +28,14 @@ pub(crate) struct Library {
 /// # Errors
 /// [`Error::Runtime`] naming each place looked at, and why what was there cannot be used.
 pub(crate) fn find(explicit: Option<&Path>) -> Result<Library> {
-    let variable = std::env::var_os(PATH_VARIABLE)
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from);
-    if let Some(path) = explicit.map(Path::to_path_buf).or(variable) {
-        return probe(&path).map_err(|what| Error::Runtime { what });
+    if let Some(path) = explicit {
+        return probe(path).map_err(|what| Error::Runtime { what });
+    }
+    if let Some(path) = variable() {
+        let named = |what| Error::Runtime {
+            what: format!("{PATH_VARIABLE} is set, and {what}"),
+        };
+        return probe(&path).map_err(named);
     }
     let mut reasons = Vec::new();
     for place in places() {
@@ -51,6 +54,13 @@ pub(crate) fn find(explicit: Option<&Path>) -> Result<Library> {
     Err(Error::Runtime {
         what: reasons.join("; "),
     })
+}
+
+/// The library that `ORT_DYLIB_PATH` names.
+pub(crate) fn variable() -> Option<PathBuf> {
+    std::env::var_os(PATH_VARIABLE)
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
 }
 
 enum Place {

