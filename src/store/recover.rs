@@ -112,7 +112,11 @@ fn open_catalog(layout: &Layout, dir: &dyn Dir, is_new: bool) -> Result<Kv> {
     let meta = layout.meta();
     let kv = match Kv::open(&meta) {
         Err(Error::Catalog { .. }) if is_new => {
-            fs::remove_dir_all(&meta).map_err(Error::io("remove", &meta))?;
+            // Aside, not away: should MANIFEST be missing for another reason, its rows are still there.
+            let aside = layout
+                .root()
+                .join(format!("meta.{}.aside", ulid::Ulid::generate()));
+            fs::rename(&meta, &aside).map_err(Error::io("rename", &meta))?;
             Kv::open(&meta)?
         }
         opened => opened?,

@@ -1,0 +1,174 @@
+//! How texts are cut.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// The windows of `text` cover it as they promise.
+fn assert_covers(windows: &[Window], text: &str) {
+    assert!(!windows.is_empty());
+    assert_eq!(windows[0].range.start, 0);
+    assert_eq!(windows[windows.len() - 1].range.end, text.len());
+    for window in windows {
+        assert!(window.range.start <= window.range.end);
+        assert!(
+            text.get(window.range.clone()).is_some(),
+            "{:?} is not on char boundaries",
+            window.range
+        );
+        assert!(window.token_count() <= encoder().max_tokens());
+    }
+    for pair in windows.windows(2) {
+        assert!(
+            pair[1].range.start <= pair[0].range.end,
+            "bytes between {:?} and {:?}",
+            pair[0].range,
+            pair[1].range
+        );
+        assert!(pair[0].range.start <= pair[1].range.start);
+    }
+}
+
+#[test]
+fn a_short_document_is_tokenised_as_title_and_text_at_once() {
+    let encoder = encoder();
+    let text = "Sled is an embedded store, written in Rust.";
+    let windows = encoder
+        .windows(Some("sled: a (small) database"), text)
+        .expect("windows");
+    assert_eq!(windows.len(), 1);
+    assert_eq!(windows[0].range, 0..text.len());
+    let whole = encoder
+        .windows(None, &format!("sled: a (small) database {text}"))
+        .expect("windows");
+    assert_eq!(windows[0].tokens, whole[0].tokens);
+    assert_eq!(
+        (
+            windows[0].tokens[0],
+            windows[0].tokens[windows[0].tokens.len() - 1]
+        ),
+        (101, 102)
+    );
+    // "Rust ." and [SEP], by the model's vocabulary.
+    assert!(
+        windows[0].tokens.ends_with(&[18399, 1012, 102]),
+        "{:?}",
+        windows[0].tokens
+    );
+}
+
+#[test]
+fn a_text_just_too_long_for_one_window_becomes_two() {
+    let encoder = encoder();
+    let fits = vec!["word"; encoder.max_tokens() - 2].join(" ");
+    let windows = encoder.windows(None, &fits).expect("windows");
+    assert_eq!(
+        (windows.len(), windows[0].token_count()),
+        (1, encoder.max_tokens())
+    );
+    let longer = fits + " word";
+    let windows = encoder.windows(None, &longer).expect("windows");
+    assert_eq!(windows.len(), 2);
+    assert_covers(&windows, &longer);
+}
+
+#[test]
+fn windows_end_at_sentence_ends_and_overlap_from_a_word_start() {
+    let sentence = "The index answers a query by walking its graph from one fixed entry point to nearer nodes. ";
+    let text = sentence.repeat(60);
+    let windows = encoder().windows(None, &text).expect("windows");
+    assert_covers(&windows, &text);
+    assert!(windows.len() > 3);
+    for pair in windows.windows(2) {
+        let end = pair[0].range.end;
+        assert!(
+            text[..end].trim_end().ends_with('.'),
+            "{:?}",
+            &text[end - 20..end]
+        );
+        let start = pair[1].range.start;
+        assert!(start < end, "no overlap");
+        assert!(
+            text[..start].ends_with(' '),
+            "starts inside a word: {:?}",
+            &text[start - 3..start + 9]
+        );
+        assert!(pair[0].token_count() > encoder().max_tokens() / 2);
+    }
+}
+
+#[test]
+fn a_short_title_stands_in_every_window_and_a_long_one_is_cut_like_text() {
+    let encoder = encoder();
+    let text = "Some sentence about storage engines. ".repeat(100);
+    let windows = encoder
+        .windows(Some("Zebra crossing"), &text)
+        .expect("windows");
+    let title = &encoder.windows(None, "Zebra crossing").expect("windows")[0].tokens;
+    assert!(windows.len() > 2);
+    for window in &windows {
+        assert_eq!(window.tokens[..title.len() - 1], title[..title.len() - 1]);
+    }
+    assert_covers(&windows, &text);
+
+    let long = "Many words of a title that never ends ".repeat(60);
+    let windows = encoder.windows(Some(&long), &text).expect("windows");
+    let of_title = windows
+        .iter()
+        .take_while(|window| window.range == (0..0))
+        .count();
+    assert!(of_title >= 2);
+    assert_covers(&windows[of_title..], &text);
+}
+
+#[test]
+fn a_text_without_any_token_is_one_window() {
+    for text in ["", " ", "\n\t ", "\u{200b}", &" ".repeat(200_000)] {
+        let windows = encoder().windows(None, text).expect("windows");
+        assert_eq!(windows.len(), 1);
+        assert_eq!(windows[0].range, 0..text.len());
+        assert_eq!(windows[0].tokens, [101, 102]);
+    }
+    assert_eq!(
+        encoder()
+            .encode(&encoder().windows(Some(""), "").expect("windows"))
+            .expect("vectors")
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn long_texts_of_every_kind_are_covered() {
+    let kinds = [
+        "東京は日本の首都です。".repeat(8_000),
+        "漢".repeat(70_000),
+        "👩‍👩‍👧‍👦🎉".repeat(9_000),
+        "x".repeat(300_000),
+        "é".repeat(100_000),
+        "e\u{301}".repeat(60_000),
+        "a.b,c;d".repeat(30_000),
+        "\u{1160}\u{ac00}".repeat(20_000),
+        format!("{} end", " ".repeat(150_000)),
+        ")".repeat(1 << 20),
+    ];
+    for text in &kinds {
+        let windows = encoder().windows(None, text).expect("windows");
+        assert_covers(&windows, text);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_text_is_covered_by_its_windows(
+        pieces in prop::collection::vec(prop_oneof!["\\PC{0,40}", "[a-z]{1,12}[ .\n]", "[\u{4e00}-\u{4eff}。]{1,20}"], 0..250),
+        title in prop::option::of("\\PC{0,60}"),
+    ) {
+        let text = pieces.concat();
+        let windows = encoder().windows(title.as_deref(), &text).expect("windows");
+        let of_title = if windows.len() > 1 { windows.iter().take_while(|w| w.range == (0..0)).count() } else { 0 };
+        assert_covers(&windows[of_title..], &text);
+    }
+}
