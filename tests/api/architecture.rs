@@ -168,10 +168,15 @@ fn the_documents_name_files_that_exist() {
             ];
             roots.iter().any(|root| word.starts_with(root)) && !word.contains(char::is_whitespace)
         });
-        let files = links
-            .filter(|link| !link.to_string_lossy().contains("://"))
-            .chain(quoted.map(|word| root.join(word)));
-        for file in files {
+        let links = links.filter(|link| !link.to_string_lossy().contains("://"));
+        // A path in backticks counts from the root, or from the document's own package.
+        let from = |word: &str| {
+            [root.join(word), folder.join(word)]
+                .into_iter()
+                .find(|path| path.exists())
+        };
+        let quoted = quoted.map(|word| from(word).unwrap_or_else(|| root.join(word)));
+        for file in links.chain(quoted) {
             assert!(file.exists(), "{document} names {}", file.display());
             named += 1;
         }
