@@ -366,6 +366,25 @@ fn what_a_kill_left_of_a_database_being_made_is_no_obstacle() {
 }
 
 #[test]
+fn a_snapshot_that_a_kill_left_half_written_is_no_obstacle() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("db");
+    let mut opened = Opened::open(&root).expect("opens");
+    create_collection(&mut opened.store).expect("commits");
+    opened
+        .store
+        .append(&entry("a", "acknowledged"))
+        .expect("appends");
+    let meta = opened.store.layout.meta();
+    drop(opened);
+    for bytes in [&b""[..], b"half of a snapshot"] {
+        std::fs::write(meta.join("snap.00000000000FFFFF.generating"), bytes).expect("writes");
+        let opened = Opened::open(&root).expect("opens");
+        assert_eq!(opened.unsealed, [entry("a", "acknowledged")]);
+    }
+}
+
+#[test]
 fn a_failed_seal_leaves_no_files_and_can_be_tried_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("db");
