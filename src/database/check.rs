@@ -1,6 +1,5 @@
 //! Is everything on disk as it was written?
 
-use std::fs;
 use std::path::Path;
 
 use super::cannot_write;
@@ -41,7 +40,12 @@ pub(super) fn check(path: &Path) -> Result<Report> {
             unsealed,
         }) => {
             let read = report.segments(&layout, store.manifest());
-            report.strangers(&layout, store.manifest());
+            for path in store.leftovers() {
+                let path = path.display();
+                report.remarks.push(format!(
+                    "{path} belongs to no collection; the next writer removes it"
+                ));
+            }
             for read in &read {
                 if let Err(error) = report.places(&store, read) {
                     report.problems.push(error.to_string());
@@ -115,24 +119,6 @@ impl Report {
             }
         };
         manifest.collections.iter().map(read_collection).collect()
-    }
-
-    /// Files in `segments/` that nobody names: a crash left them, and the next writer removes them.
-    fn strangers(&mut self, layout: &Layout, manifest: &Manifest) {
-        let named = store::files(layout, manifest);
-        let Ok(entries) = fs::read_dir(layout.segments()) else {
-            return;
-        };
-        for path in entries
-            .flatten()
-            .map(|e| e.path())
-            .filter(|path| !named.contains(path))
-        {
-            self.remarks.push(format!(
-                "{} belongs to no collection; the next writer removes it",
-                path.display()
-            ));
-        }
     }
 
     /// Each id of the map lies where it says, and each live document of the segments has its id in the map.

@@ -52,7 +52,7 @@ pub struct BatchOptions<'a> {
 }
 
 impl<'a> BatchOptions<'a> {
-    /// Called after each batch and around each seal. `ControlFlow::Break` seals what is encoded and ends the call with
+    /// Called after each batch, and before each seal, whose answer is not heard. `ControlFlow::Break` seals what is encoded and ends the call with
     /// [`Error::Cancelled`].
     #[must_use]
     pub fn progress(mut self, callback: impl FnMut(&Progress) -> ControlFlow<()> + 'a) -> Self {
@@ -69,7 +69,7 @@ struct Run<'a> {
     progress: Progress,
     added: Added,
     buffer: Vec<EmbeddedDocument>,
-    /// Hashes of all ids of the stream: 16 bytes each where the ids themselves could be a kilobyte.
+    /// Hashes of all ids of the stream: 16 bytes each, however long the ids are.
     seen: HashSet<u128>,
 }
 

@@ -183,12 +183,7 @@ impl Inner {
             segments: Vec::new(),
         };
         manifest.collections.push(record.clone());
-        writer.store.commit(Commit {
-            manifest,
-            placed: Vec::new(),
-            removed: Vec::new(),
-            trim_wal: false,
-        })?;
+        writer.store.commit(Commit::of(manifest))?;
         let state = Arc::new(State::new(Snapshot {
             record,
             parts: Vec::new(),

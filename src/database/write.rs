@@ -4,7 +4,6 @@
 //! write-ahead entry (or the commit) comes first, then the new [`Snapshot`] is published.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 
 use super::inner::{Inner, State, Writer};
@@ -164,12 +163,7 @@ impl Inner {
         }
         let mut manifest = writer.store.manifest().clone();
         put_record(&mut manifest, &next);
-        writer.store.commit(Commit {
-            manifest,
-            placed: Vec::new(),
-            removed: Vec::new(),
-            trim_wal: false,
-        })?;
+        writer.store.commit(Commit::of(manifest))?;
         state.publish(next);
         Ok(())
     }
@@ -198,18 +192,20 @@ impl Inner {
 
     /// Applies acknowledged calls that a crash left unsealed.
     pub(super) fn replay(&self, writer: &mut Writer, entries: Vec<WalEntry>) -> Result<()> {
-        let damaged = |what: &str| writer_damaged(&self.path, what);
         for entry in entries {
             let (WalEntry::Add { collection, .. } | WalEntry::Delete { collection, .. }) = &entry;
             let state = self.state_by_id(*collection);
-            let state = state
-                .ok_or_else(|| damaged("a write-ahead row names a collection that is not there"))?;
+            let state = state.ok_or_else(|| {
+                writer
+                    .store
+                    .inconsistent("a write-ahead row names a collection that is not there")
+            })?;
             let mut next = Snapshot::clone(&state.snapshot());
             if let WalEntry::Add { documents, .. } = &entry {
                 let dimension = next.record.dimension;
                 let fits = |p: &EmbeddedPassage| Some(p.vector.dimension()) == dimension;
                 if !documents.iter().flat_map(|d| &d.passages).all(fits) {
-                    return Err(damaged(
+                    return Err(writer.store.inconsistent(
                         "a write-ahead row's vector has another dimension than its collection",
                     ));
                 }
@@ -299,10 +295,6 @@ impl Maker<'_> {
         record.encoder = self.encoder.cloned();
         Ok(is_new)
     }
-}
-
-fn writer_damaged(path: &Path, what: &str) -> Error {
-    Error::catalog(&path.join("meta"), what)
 }
 
 fn put_record(manifest: &mut Manifest, snapshot: &Snapshot) {

@@ -95,13 +95,19 @@ impl Found {
             let what = format!("its format is not known by its name; {KNOWN} are read; say which one it is by `--format`");
             Error::Input { place: shown.clone(), what }
         })?;
+        self.push(shown, id, format, path);
+        Ok(())
+    }
+
+    /// What can be read as often as it is needed.
+    fn push(&mut self, shown: String, id: String, format: Format, path: &Path) {
+        let content = Content::File(path.to_path_buf());
         self.files.push(SourceFile {
             shown,
             id,
             format,
-            content: Content::File(path.to_path_buf()),
+            content,
         });
-        Ok(())
     }
 
     /// What can be read only once.
@@ -191,12 +197,7 @@ impl Found {
         let parts: Option<Vec<_>> = relative.iter().map(OsStr::to_str).collect();
         let id = parts.ok_or_else(|| name_not_utf8(path))?.join("/");
         let shown = path.display().to_string();
-        self.files.push(SourceFile {
-            shown,
-            id,
-            format,
-            content: Content::File(path.to_path_buf()),
-        });
+        self.push(shown, id, format, path);
         Ok(())
     }
 

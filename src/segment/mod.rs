@@ -52,7 +52,7 @@ mod tests;
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
 
@@ -122,6 +122,8 @@ pub(crate) struct RowHit {
 pub(crate) struct Segment {
     spec: SegmentSpec,
     sections: Arc<Sections>,
+    /// The codes are as they were written.
+    codes_verified: OnceLock<()>,
     quantiser: Quantiser,
     text: TextIndex,
 }
@@ -167,6 +169,7 @@ impl Segment {
                 metric,
             },
             sections,
+            codes_verified: OnceLock::new(),
             quantiser,
             text,
         })
@@ -317,9 +320,13 @@ impl Segment {
     /// The codes say which rows are scored, so all of them are verified before the first search.
     fn space(&self) -> Result<Space<'_>> {
         let dimension = self.spec.dimension;
-        let codes = self
-            .sections
-            .verified(Kind::Codes, 0..self.sections.range(Kind::Codes).len())?;
+        if self.codes_verified.get().is_none() {
+            self.sections
+                .verified(Kind::Codes, 0..self.sections.range(Kind::Codes).len())?;
+            // Another thread may have come first, to the same end.
+            let _ = self.codes_verified.set(());
+        }
+        let codes = self.sections.bytes(Kind::Codes);
         Ok(Space {
             codes: Codes::new(as_i8(codes), dimension),
             rows: Rows::new(&self.sections, dimension),

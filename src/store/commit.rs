@@ -53,6 +53,18 @@ pub(crate) struct Commit {
     pub trim_wal: bool,
 }
 
+impl Commit {
+    /// A new manifest and nothing else: settings of collections, not their documents.
+    pub fn of(manifest: Manifest) -> Self {
+        Self {
+            manifest,
+            placed: Vec::new(),
+            removed: Vec::new(),
+            trim_wal: false,
+        }
+    }
+}
+
 /// How much is acknowledged and not yet in segments and tombstones.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Unsealed {
@@ -239,7 +251,7 @@ impl Store {
 }
 
 /// Every file in `segments/` that a manifest names.
-pub(crate) fn files(layout: &Layout, manifest: &Manifest) -> HashSet<PathBuf> {
+pub(super) fn files(layout: &Layout, manifest: &Manifest) -> HashSet<PathBuf> {
     let segments = manifest.collections.iter().flat_map(|c| &c.segments);
     segments
         .flat_map(|s| {

@@ -31,7 +31,7 @@ mod recover;
 mod tests;
 
 pub(crate) use catalog::{Place, WalEntry};
-pub(crate) use commit::{Commit, Store, files};
+pub(crate) use commit::{Commit, Store};
 pub(crate) use layout::Layout;
 pub(crate) use manifest::{CollectionRecord, EncoderRecord, Manifest, SegmentRecord};
 pub(crate) use recover::{Opened, check_stamp, read_only, was_closed};

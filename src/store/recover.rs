@@ -5,7 +5,7 @@
 //! takes no lock and changes nothing.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use vecdb_migrations::{CURRENT_FORMAT, Stamp};
@@ -88,20 +88,28 @@ impl Opened {
 }
 
 impl Store {
-    /// Removes what a crash left: temporary files, and segments and tombstones that no commit names. What is not ours
-    /// stays, and what cannot be removed does no harm.
-    pub fn sweep(&self) {
+    /// What a crash left: temporary files, and segments and tombstones that no commit names. What is not ours is not among
+    /// them.
+    pub fn leftovers(&self) -> Vec<PathBuf> {
         let named = files(&self.layout, &self.manifest);
         let Ok(entries) = fs::read_dir(self.layout.segments()) else {
-            return;
+            return Vec::new();
         };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            let is_ours = path
-                .extension()
-                .is_some_and(|e| e == "seg" || e == "del" || e == "tmp");
-            if is_ours && !named.contains(&path) {
-                let _ = self.dir.remove(&path);
-            }
+        let is_ours = |path: &PathBuf| {
+            path.extension()
+                .is_some_and(|e| e == "seg" || e == "del" || e == "tmp")
+        };
+        entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| is_ours(path) && !named.contains(path))
+            .collect()
+    }
+
+    /// Removes the left-overs. One that cannot be removed does no harm.
+    pub fn sweep(&self) {
+        for path in self.leftovers() {
+            let _ = self.dir.remove(&path);
         }
     }
 }

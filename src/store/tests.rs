@@ -148,12 +148,7 @@ fn create_collection(store: &mut Store) -> Result<()> {
         encoder: None,
         segments: Vec::new(),
     });
-    store.commit(Commit {
-        manifest,
-        placed: Vec::new(),
-        removed: Vec::new(),
-        trim_wal: false,
-    })
+    store.commit(Commit::of(manifest))
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn a_reader_after_a_crash_sees_everything_acknowledged_and_keeps_no_lock() {
         .add_vectors([(Document::new("a", "acknowledged"), point(1))])
         .expect("adds");
     // What is on disk now is what a kill would leave, without anybody holding the lock.
-    copy(&path, &crashed);
+    crate::copy(&path, &crashed);
 
     let reader = Database::options()
         .for_reading()
@@ -142,16 +142,4 @@ fn a_reader_after_a_crash_sees_everything_acknowledged_and_keeps_no_lock() {
         1,
         "a snapshot stays as it was"
     );
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).expect("creates");
-    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), &target).expect("copies");
-        }
-    }
 }

@@ -132,18 +132,6 @@ fn a_missing_segment_is_an_error_that_names_it() {
     assert_eq!(Database::check(&path).expect("checks").problems.len(), 1);
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("creates");
-    for file in files(from) {
-        let target = to.join(file.file_name().expect("a name"));
-        if file.is_dir() {
-            copy(&file, &target);
-        } else {
-            fs::copy(&file, &target).expect("copies");
-        }
-    }
-}
-
 #[test]
 fn changed_bytes_in_the_catalog_lose_no_document_and_invent_none() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -154,7 +142,7 @@ fn changed_bytes_in_the_catalog_lose_no_document_and_invent_none() {
     let mut opened = 0;
     for at in (0..length).step_by((length / 60).max(1)) {
         let path = folder.path().join(format!("{at}.vecdb"));
-        copy(&whole, &path);
+        crate::copy(&whole, &path);
         let target = path.join("meta/db");
         let mut bytes = fs::read(&target).expect("reads");
         bytes[at] ^= 0x10;
