@@ -10,7 +10,7 @@ use super::part::{Part, Snapshot};
 use crate::document::Fields;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::segment::{Segment, Selection};
+use crate::segment::{Effort, Nearest, Segment, Selection};
 use crate::vector::Vector;
 
 const DEFAULT_LIMIT: usize = 10;
@@ -250,7 +250,13 @@ impl<'a> Search<'a> {
             let mut rows = Vec::new();
             let mut more = false;
             for (at, (segment, eligible)) in self.parts.iter().enumerate() {
-                let hits = segment.search(query, rows_wanted, eligible.selection())?;
+                let nearest = Nearest {
+                    vector: query,
+                    k: rows_wanted,
+                    effort: Effort::Recall(0.95),
+                    least_score: f32::NEG_INFINITY,
+                };
+                let hits = segment.search(&nearest, eligible.selection())?;
                 more |= hits.len() == rows_wanted && rows_wanted < segment.rows() as usize;
                 rows.extend(hits.into_iter().map(|hit| (at, hit)));
             }

@@ -107,6 +107,27 @@ pub(crate) enum Selection<'a> {
     Only(&'a RoaringBitmap),
 }
 
+/// What a search is to find.
+#[derive(Clone, Copy)]
+pub(crate) struct Nearest<'a> {
+    /// Shape `[dimension]`.
+    pub vector: &'a [f32],
+    /// At most so many rows.
+    pub k: usize,
+    pub effort: Effort,
+    /// No row with a lower score is wanted: what other segments have found already, or what the caller asked for.
+    pub least_score: f32,
+}
+
+/// How hard a search tries.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Effort {
+    /// Finds on average at least this part of the exact answer, in (0, 1).
+    Recall(f32),
+    /// Finds the exact answer.
+    Exact,
+}
+
 /// A row found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct RowHit {
@@ -276,29 +297,24 @@ impl Segment {
         self.text.matching(filter, self.tables())
     }
 
-    /// The best rows, best first; ties by row. Fewer than `k` only if fewer are selected.
+    /// The best rows, best first; ties by row. Fewer than `k` only if fewer are selected and reach the least score.
     ///
-    /// Exact where the rows are scanned, that is without a graph and for small selections; approximate on the graph.
+    /// Exact where the rows are scanned, that is without a graph, for small selections, and when asked for; approximate on
+    /// the graph.
     ///
     /// # Errors
     /// [`Error::Dimension`] if `query` is of another length than the rows; [`Error::Damaged`].
-    pub fn search(&self, query: &[f32], k: usize, selection: Selection<'_>) -> Result<Vec<RowHit>> {
-        if query.len() != self.spec.dimension {
+    pub fn search(&self, nearest: &Nearest<'_>, selection: Selection<'_>) -> Result<Vec<RowHit>> {
+        if nearest.vector.len() != self.spec.dimension {
             return Err(Error::Dimension {
                 expected: self.spec.dimension,
-                given: query.len(),
+                given: nearest.vector.len(),
             });
         }
-        let code = self.quantiser.query(query);
+        let code = self.quantiser.query(nearest.vector);
         let space = self.space()?;
-        search::search(
-            space,
-            Graph::new(&self.sections),
-            query,
-            &code,
-            k,
-            selection,
-        )
+        let graph = Graph::new(&self.sections).filter(|_| nearest.effort != Effort::Exact);
+        search::search(space, graph, nearest, &code, selection)
     }
 
     fn piece(&self, row: u32) -> Result<String> {

@@ -14,7 +14,7 @@ use super::graph::Graph;
 use super::quantise::QueryCode;
 use super::rerank::{candidates_for, rerank};
 use super::vectors::Space;
-use super::{RowHit, Selection};
+use super::{Nearest, RowHit, Selection};
 use crate::error::Result;
 
 /// A selection of at most so many rows is scanned.
@@ -22,15 +22,27 @@ const SCAN_ROWS: u64 = 20_000;
 /// Nodes kept by a walk, at least.
 const MIN_EF: usize = 128;
 
-/// The best `k` selected rows. Fewer only if fewer are selected.
+/// The best selected rows. Fewer than `k` only if fewer are selected and reach the least score.
 pub(super) fn search(
     space: Space<'_>,
     graph: Option<Graph<'_>>,
-    query: &[f32],
+    nearest: &Nearest<'_>,
     code: &QueryCode,
-    k: usize,
     selection: Selection<'_>,
 ) -> Result<Vec<RowHit>> {
+    let mut hits = all_scores(space, graph, nearest, code, selection)?;
+    hits.retain(|hit| hit.score >= nearest.least_score);
+    Ok(hits)
+}
+
+fn all_scores(
+    space: Space<'_>,
+    graph: Option<Graph<'_>>,
+    nearest: &Nearest<'_>,
+    code: &QueryCode,
+    selection: Selection<'_>,
+) -> Result<Vec<RowHit>> {
+    let (query, k) = (nearest.vector, nearest.k);
     let rows = space.codes.rows();
     let selected = selection.count(rows);
     let k = k.min(selected as usize);

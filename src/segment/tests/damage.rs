@@ -22,7 +22,7 @@ fn use_all(segment: &Segment) {
         Selection::Only(&wanted),
         Selection::Except(&wanted),
     ] {
-        let _ = segment.search(&query, 3, selection);
+        let _ = segment.best(&query, 3, selection);
     }
 }
 

@@ -58,7 +58,7 @@ fn a_segment_of_format_1_still_opens_and_answers() {
 
     let query = documents[12].passages[0].vector.as_slice();
     let hits = segment
-        .search(query, 2, Selection::All)
+        .best(query, 2, Selection::All)
         .expect("the dimension fits");
     let ids: Vec<&str> = hits
         .iter()

@@ -15,6 +15,17 @@ use crate::document::{Fields, Value};
 use crate::vector::Vector;
 
 impl Segment {
+    /// The best `k` rows of a selection, with the least effort that is usual.
+    pub fn best(&self, query: &[f32], k: usize, selection: Selection<'_>) -> Result<Vec<RowHit>> {
+        let nearest = Nearest {
+            vector: query,
+            k,
+            effort: Effort::Recall(0.95),
+            least_score: f32::NEG_INFINITY,
+        };
+        self.search(&nearest, selection)
+    }
+
     pub fn has_graph(&self) -> bool {
         Graph::new(&self.sections).is_some()
     }

@@ -86,7 +86,7 @@ fn a_segment_without_documents_opens_and_finds_nothing() {
     check_all(&segment, &[]);
     assert_eq!(
         segment
-            .search(&[1.0, 0.0, 0.0], 5, Selection::All)
+            .best(&[1.0, 0.0, 0.0], 5, Selection::All)
             .expect("the dimension fits"),
         []
     );
