@@ -37,6 +37,7 @@ pub use query::{Hit, IntoFilter, Query};
 
 use crate::error::{Error, Result};
 use crate::store::{self, CollectionRecord, EncoderRecord};
+use crate::vector::Metric;
 use inner::Inner;
 
 /// How a database is opened; [`Database::options`] starts one.
@@ -247,7 +248,7 @@ impl Database {
                 .dimension
                 .map_or_else(|| "no vectors yet".into(), |d| format!("vectors of {d}"));
             let what = format!(
-                "it exists with other settings ({:?}, {dimension})",
+                "it exists with other settings ({}, {dimension})",
                 record.metric
             );
             return Err(Error::Collection {
@@ -313,6 +314,12 @@ fn fits(
             return refuse(format!(
                 "its vectors come from encoder {}; put your own into another collection",
                 stored.name
+            ));
+        }
+        (None, Some(_)) if record.metric != Metric::Cosine => {
+            return refuse(format!(
+                "it is under {}, and texts go into a collection under cosine",
+                record.metric
             ));
         }
         (None, Some(_)) if record.dimension.is_some() => {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{AHEAD, dot_lanes, prefetch, row_of};
+use super::{AHEAD, dot_lanes, prefetch, row_of, square_distance_lanes};
 
 #[target_feature(enable = "avx2")]
 #[inline]
@@ -44,4 +44,9 @@ pub fn dots(query: &[i8], codes: &[i8], rows: &[u32], out: &mut Vec<i32>) {
 #[target_feature(enable = "avx2")]
 pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
     dot_lanes(a, b)
+}
+
+#[target_feature(enable = "avx2")]
+pub fn square_distance_f32(a: &[f32], b: &[f32]) -> f32 {
+    square_distance_lanes(a, b)
 }

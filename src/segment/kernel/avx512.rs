@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{AHEAD, dot_lanes, prefetch, row_of};
+use super::{AHEAD, dot_lanes, prefetch, row_of, square_distance_lanes};
 
 /// Rows scored side by side, so that each piece of the query is read once for all of them.
 const SIDE: usize = 4;
@@ -86,4 +86,9 @@ pub fn dots(query: &[i8], codes: &[i8], rows: &[u32], out: &mut Vec<i32>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
     dot_lanes(a, b)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub fn square_distance_f32(a: &[f32], b: &[f32]) -> f32 {
+    square_distance_lanes(a, b)
 }
