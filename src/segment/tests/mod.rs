@@ -4,6 +4,7 @@
 mod damage;
 mod filters;
 mod golden;
+mod merging;
 mod roundtrip;
 mod searching;
 
@@ -108,6 +109,7 @@ pub(super) fn bytes_of(
         &BuildOptions {
             graph_from_rows,
             seed: 1,
+            ..BuildOptions::default()
         },
         &mut bytes,
     )
