@@ -15,7 +15,9 @@
 //! | `writer.rs` | sections → bytes with checksums |
 //! | `sections.rs` | bytes → verified sections |
 //! | `map.rs` | the file's bytes in memory (unsafe: mapping, casts) |
+//! | `source.rs` | what a segment is built from |
 //! | `build.rs` | documents → bytes |
+//! | `merge.rs` | live documents of open segments → bytes |
 //! | `documents.rs` | the tables of documents and rows |
 //! | `quantise.rs` | f32 → int8, with a proven bound on the error |
 //! | `kernel.rs` | dot products for each instruction set (unsafe: intrinsics) |
@@ -38,10 +40,12 @@ mod format;
 mod graph;
 mod kernel;
 mod map;
+mod merge;
 mod quantise;
 mod rerank;
 mod search;
 mod sections;
+mod source;
 mod text;
 pub(crate) mod tombstones;
 mod vectors;
@@ -51,7 +55,7 @@ mod writer;
 mod tests;
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
@@ -66,8 +70,10 @@ use format::Kind;
 use graph::Graph;
 use kernel::Kernel;
 use map::{Map, as_i8};
+pub(crate) use merge::{Merge, bytes_to_build};
 use quantise::{Quantiser, QueryCode, stride};
 use sections::Sections;
+pub(crate) use source::Stop;
 use text::TextIndex;
 use vectors::{Codes, Rows, Space};
 
@@ -87,6 +93,8 @@ pub(crate) struct BuildOptions {
     pub graph_from_rows: usize,
     /// Shuffles the order in which rows enter the graph.
     pub seed: u64,
+    /// Where nameless files may lie while the segment is built; without it they lie in memory.
+    pub scratch: Option<PathBuf>,
 }
 
 impl Default for BuildOptions {
@@ -95,6 +103,7 @@ impl Default for BuildOptions {
         Self {
             graph_from_rows: 10_000,
             seed: 0,
+            scratch: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 mod damage;
 mod filters;
 mod golden;
+mod merging;
 mod metrics;
 mod roundtrip;
 mod searching;
@@ -104,6 +105,7 @@ pub(super) fn bytes_of(
         &BuildOptions {
             graph_from_rows,
             seed: 1,
+            ..BuildOptions::default()
         },
         &mut bytes,
     )

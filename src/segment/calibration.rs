@@ -1,0 +1,338 @@
+//! How many nodes a walk has to keep so that it finds a wanted part of the exact answer: measured when the graph is built.
+//!
+//! Real questions lie further from the rows than rows lie from each other, and are harder to answer. So a sample of rows
+//! is blurred with normal noise as long as the row is far from the mean: of 1,000 questions to 100,000 MiniLM passages
+//! a walk that keeps 24 nodes finds 0.951 of the ten best, of blurred rows 0.942, of rows as they are 0.990. What a query
+//! is promised is the mean over the sample less its standard error.
+
+use std::io::{self, Write};
+
+use rayon::prelude::*;
+
+use super::format::u32_at;
+use super::graph::Graph;
+use super::quantise::Quantiser;
+use super::search::candidates;
+use super::slots::Selection;
+use super::source::Stop;
+use super::vectors::Keys;
+use super::walk::Walk;
+use crate::error::{Error, Result};
+use crate::vector::Metric;
+
+const SAMPLES: usize = 256;
+/// Answers of so many rows are measured; others lie between or beyond.
+const KS: [usize; 2] = [10, 100];
+/// Nodes kept, as multiples of k / 10.
+const EFFORTS: [usize; 20] = [
+    10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 160, 224, 320, 480, 640,
+];
+/// Nothing more is to be learned beyond this recall.
+const ENOUGH: f64 = 0.9995;
+const POINT_BYTES: usize = 12;
+/// Nodes kept where nothing was measured, as format 1 does not.
+const UNMEASURED_EF: usize = 128;
+
+/// Recall of walks that keep `ef` nodes for the best `k` rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Point {
+    k: u32,
+    ef: u32,
+    recall: f32,
+}
+
+/// Measured points, sorted by k and ef.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Calibration(Vec<Point>);
+
+/// What is calibrated: a graph over coded rows, and the rows themselves.
+pub(super) struct Sample<'a> {
+    pub keys: Keys<'a>,
+    pub graph: Graph<'a>,
+    pub quantiser: &'a Quantiser,
+    pub metric: Metric,
+    pub seed: u64,
+    pub stop: Stop<'a>,
+}
+
+impl Calibration {
+    /// Runs the sample. `vector` gives a row in the numbering of `keys` and `graph`.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] if it was stopped; and what `vector` says.
+    pub fn measure<'v>(
+        sample: &Sample<'_>,
+        vector: impl Fn(u32) -> Result<&'v [f32]> + Sync,
+    ) -> Result<Self> {
+        let rows = sample.keys.codes.rows();
+        let mut random = Random(sample.seed);
+        let queries = (0..SAMPLES.min(rows as usize)).map(|_| {
+            let row = (random.next() % u64::from(rows)) as u32;
+            Ok(blurred(vector(row)?, sample.quantiser, sample.metric, &mut random))
+        });
+        let queries = queries.collect::<Result<Vec<_>>>()?;
+        let exact = exact_scores(sample, &queries, rows, &vector)?;
+        let mut points = Vec::new();
+        for k in KS.into_iter().filter(|&k| k <= rows as usize) {
+            for effort in EFFORTS {
+                let ef = effort * k / KS[0];
+                let found = |(query, scores): (&Vec<f32>, &Vec<f32>)| {
+                    if (sample.stop)() {
+                        return Err(Error::Cancelled);
+                    }
+                    recall(sample, query, scores[k - 1], k, ef, &vector)
+                };
+                let each = queries.par_iter().zip(&exact).map(found);
+                let each = each.collect::<Result<Vec<f64>>>()?;
+                let count = each.len() as f64;
+                let mean = each.iter().sum::<f64>() / count;
+                let variance = each.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
+                points.push(Point {
+                    k: k as u32,
+                    ef: ef as u32,
+                    recall: (mean - (variance / count).sqrt()).max(0.0) as f32,
+                });
+                if mean >= ENOUGH || ef >= rows as usize {
+                    break;
+                }
+            }
+        }
+        Ok(Self(points))
+    }
+
+    /// Nodes to keep so that `target` of the best `k` rows are found on average; `None` if no walk measured found so many.
+    pub fn ef(&self, k: usize, target: f32) -> Option<usize> {
+        if self.0.is_empty() {
+            return Some(UNMEASURED_EF.max(2 * k));
+        }
+        let mut measured = self.0.chunk_by(|a, b| a.k == b.k);
+        let first = measured.next()?;
+        let (mut below, mut ef_below) = (first[0].k as usize, reach(first, target)?);
+        let mut ef = ef_below;
+        for points in measured {
+            if k <= below {
+                break;
+            }
+            let (above, ef_above) = (points[0].k as usize, reach(points, target)?);
+            let part = (k.min(above) - below) as f64 / (above - below) as f64;
+            ef = ef_below + part * (ef_above - ef_below);
+            (below, ef_below) = (above, ef_above);
+        }
+        if k > below {
+            ef *= k as f64 / below as f64;
+        }
+        Some((ef.ceil() as usize).max(k))
+    }
+
+    /// Writes the section.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.0.iter().try_for_each(|point| {
+            out.write_all(&point.k.to_le_bytes())?;
+            out.write_all(&point.ef.to_le_bytes())?;
+            out.write_all(&point.recall.to_le_bytes())
+        })
+    }
+
+    /// Reads the section. `None` if it holds what nothing measured gives.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        if !bytes.len().is_multiple_of(POINT_BYTES) {
+            return None;
+        }
+        let point = |bytes: &[u8]| {
+            let point = Point {
+                k: u32_at(bytes, 0)?,
+                ef: u32_at(bytes, 4)?,
+                recall: f32::from_bits(u32_at(bytes, 8)?),
+            };
+            let valid = point.k > 0 && point.ef >= point.k && (0.0..=1.0).contains(&point.recall);
+            valid.then_some(point)
+        };
+        let points: Vec<Point> = bytes.chunks(POINT_BYTES).map(point).collect::<Option<_>>()?;
+        points
+            .is_sorted_by(|a, b| (a.k, a.ef) < (b.k, b.ef))
+            .then_some(Self(points))
+    }
+}
+
+/// The fewest nodes with which one of `points`, or a place between two, has the recall.
+fn reach(points: &[Point], target: f32) -> Option<f64> {
+    let at = points.iter().position(|point| point.recall >= target)?;
+    let to = points[at];
+    let Some(from) = at.checked_sub(1).map(|before| points[before]) else {
+        return Some(f64::from(to.ef));
+    };
+    let part = f64::from(target - from.recall) / f64::from(to.recall - from.recall);
+    Some(f64::from(from.ef) + part * f64::from(to.ef - from.ef))
+}
+
+/// The part of the best `k` rows that a walk finds; a row that ties the k-th counts.
+fn recall<'v>(
+    sample: &Sample<'_>,
+    query: &[f32],
+    kth: f32,
+    k: usize,
+    ef: usize,
+    vector: &impl Fn(u32) -> Result<&'v [f32]>,
+) -> Result<f64> {
+    let code = sample.quantiser.query(query, sample.metric);
+    let walk = Walk {
+        keys: sample.keys,
+        graph: sample.graph,
+        code: &code,
+        ef,
+        least_key: i32::MIN,
+        most_scored: u64::MAX,
+    };
+    let all = Selection::ALL;
+    let rows = walk.run(all, |met, _| candidates(&sample.graph, all, &code, met, k));
+    let mut found = 0;
+    for row in rows.unwrap_or_default() {
+        let score = sample.metric.score(sample.keys.kernel, query, vector(row)?);
+        found += usize::from(score >= kth);
+    }
+    Ok(found.min(k) as f64 / k as f64)
+}
+
+/// For each query the best scores of all rows, best first, as many as are needed.
+fn exact_scores<'v>(
+    sample: &Sample<'_>,
+    queries: &[Vec<f32>],
+    rows: u32,
+    vector: &(impl Fn(u32) -> Result<&'v [f32]> + Sync),
+) -> Result<Vec<Vec<f32>>> {
+    const ROWS_AT_ONCE: u32 = 4_096;
+    let wanted = KS[KS.len() - 1].min(rows as usize);
+    let keep = |scores: &mut Vec<f32>| {
+        if scores.len() > wanted {
+            scores.select_nth_unstable_by(wanted - 1, |a, b| b.total_cmp(a));
+            scores.truncate(wanted);
+        }
+    };
+    let chunk = |first: u32| {
+        let mut best = vec![Vec::new(); queries.len()];
+        for row in first..rows.min(first.saturating_add(ROWS_AT_ONCE)) {
+            if (sample.stop)() {
+                return Err(Error::Cancelled);
+            }
+            let vector = vector(row)?;
+            for (query, best) in queries.iter().zip(&mut best) {
+                best.push(sample.metric.score(sample.keys.kernel, query, vector));
+                if best.len() >= 8 * wanted {
+                    keep(best);
+                }
+            }
+        }
+        best.iter_mut().for_each(keep);
+        Ok(best)
+    };
+    let join = |mut a: Vec<Vec<f32>>, b: Vec<Vec<f32>>| {
+        for (a, b) in a.iter_mut().zip(b) {
+            a.extend(b);
+            keep(a);
+        }
+        Ok(a)
+    };
+    let chunks = (0..rows).into_par_iter().step_by(ROWS_AT_ONCE as usize);
+    let mut best = chunks
+        .map(chunk)
+        .try_reduce(|| vec![Vec::new(); queries.len()], join)?;
+    best.iter_mut()
+        .for_each(|scores| scores.sort_unstable_by(|a, b| b.total_cmp(a)));
+    Ok(best)
+}
+
+/// The row with noise as long as it is far from the segment's mean.
+fn blurred(row: &[f32], quantiser: &Quantiser, metric: Metric, random: &mut Random) -> Vec<f32> {
+    let noise: Vec<f32> = row.iter().map(|_| random.normal()).collect();
+    let length = |components: &mut dyn Iterator<Item = f32>| {
+        let squares = components.map(|x| f64::from(x).powi(2));
+        squares.sum::<f64>().sqrt()
+    };
+    let far = length(&mut row.iter().zip(quantiser.centre()).map(|(x, c)| x - c));
+    let scale = far / length(&mut noise.iter().copied()).max(f64::MIN_POSITIVE);
+    let mut query: Vec<f32> = row
+        .iter()
+        .zip(&noise)
+        .map(|(x, noise)| x + (f64::from(*noise) * scale) as f32)
+        .collect();
+    if metric == Metric::Cosine {
+        let norm = length(&mut query.iter().copied());
+        if norm > 0.0 {
+            query.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
+        }
+    }
+    query
+}
+
+/// SplitMix64 (Steele et al. 2014), so that equal input gives equal numbers.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Mean 0: the sum of four uniform numbers, less their mean.
+    fn normal(&mut self) -> f32 {
+        let bits = self.next();
+        let uniform = |shift: u32| (bits >> shift & 0xFFFF) as f32 / 65_536.0;
+        [0, 16, 32, 48].into_iter().map(uniform).sum::<f32>() - 2.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn calibration() -> Calibration {
+        let point = |k, ef, recall| Point { k, ef, recall };
+        Calibration(vec![
+            point(10, 10, 0.8),
+            point(10, 20, 0.9),
+            point(10, 40, 0.99),
+            point(100, 100, 0.9),
+            point(100, 200, 0.99),
+        ])
+    }
+
+    #[test]
+    fn nodes_to_keep_lie_between_and_beyond_what_was_measured() {
+        let measured = calibration();
+        for (k, target, ef) in [
+            (10, 0.5, Some(10)),
+            (10, 0.85, Some(15)),
+            (10, 0.9, Some(20)),
+            (1, 0.9, Some(20)),
+            (100, 0.9, Some(100)),
+            (55, 0.9, Some(60)),
+            (200, 0.9, Some(200)),
+            (200, 0.5, Some(200)),
+            (10, 0.995, None),
+        ] {
+            assert_eq!(measured.ef(k, target), ef, "{k} rows at {target}");
+        }
+        assert_eq!(Calibration::default().ef(100, 0.9), Some(200));
+    }
+
+    #[test]
+    fn what_was_measured_comes_back_and_nothing_else_is_read() {
+        let mut bytes = Vec::new();
+        calibration().write(&mut bytes).expect("a Vec takes every write");
+        assert_eq!(Calibration::read(&bytes), Some(calibration()));
+        assert_eq!(Calibration::read(&[]), Some(Calibration::default()));
+        assert_eq!(Calibration::read(&bytes[..13]), None);
+        let forge = |at: usize, value: [u8; 4]| {
+            let mut forged = bytes.clone();
+            forged[at..at + 4].copy_from_slice(&value);
+            Calibration::read(&forged)
+        };
+        assert_eq!(forge(0, 0u32.to_le_bytes()), None);
+        assert_eq!(forge(4, 9u32.to_le_bytes()), None);
+        assert_eq!(forge(4, 21u32.to_le_bytes()), None);
+        assert_eq!(forge(8, f32::NAN.to_le_bytes()), None);
+        assert_eq!(forge(8, 1.5f32.to_le_bytes()), None);
+    }
+}
