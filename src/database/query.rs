@@ -10,7 +10,7 @@ use super::part::{Part, Snapshot};
 use crate::document::Fields;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::segment::{Effort, Nearest, Segment, Selection};
+use crate::segment::{Effort, Nearest, Segment, Selection, SlotSet};
 use crate::vector::Vector;
 
 const DEFAULT_LIMIT: usize = 10;
@@ -190,21 +190,23 @@ impl Query {
     }
 }
 
-/// The rows of each part that may be found.
+/// The parts that are searched.
 struct Search<'a> {
-    parts: Vec<(Arc<Segment>, Eligible<'a>)>,
+    parts: Vec<Searched<'a>>,
 }
 
-enum Eligible<'a> {
-    Live(&'a Part),
-    Matching(roaring::RoaringBitmap),
+/// A part, and which of its rows may be found.
+struct Searched<'a> {
+    segment: Arc<Segment>,
+    matching: Option<Arc<SlotSet>>,
+    dead: &'a SlotSet,
 }
 
-impl Eligible<'_> {
+impl Searched<'_> {
     fn selection(&self) -> Selection<'_> {
-        match self {
-            Self::Live(part) => part.live(),
-            Self::Matching(rows) => Selection::Only(rows),
+        Selection {
+            only: self.matching.as_deref(),
+            ..Selection::except(self.dead)
         }
     }
 }
@@ -218,16 +220,18 @@ struct Found {
 
 impl<'a> Search<'a> {
     fn new(snapshot: &'a Snapshot, filter: Option<&Filter>) -> Result<Self> {
-        let eligible = |part: &'a Part| {
+        let searched = |part: &'a Part| {
             let segment = part.segment()?;
-            let rows = match filter {
-                None => Eligible::Live(part),
-                Some(filter) => Eligible::Matching(segment.matching(filter)? - &*part.dead),
-            };
-            Ok((segment, rows))
+            let matching = filter.map(|filter| segment.matching(filter)).transpose()?;
+            let dead = part.dead_slots(&segment)?;
+            Ok(Searched {
+                segment,
+                matching,
+                dead,
+            })
         };
         Ok(Self {
-            parts: snapshot.parts.iter().map(eligible).collect::<Result<_>>()?,
+            parts: snapshot.parts.iter().map(searched).collect::<Result<_>>()?,
         })
     }
 
@@ -239,7 +243,7 @@ impl<'a> Search<'a> {
         let all_rows: usize = self
             .parts
             .iter()
-            .map(|(segment, _)| segment.rows() as usize)
+            .map(|part| part.segment.rows() as usize)
             .sum();
         let wanted = wanted.min(all_rows);
         if wanted == 0 {
@@ -249,15 +253,15 @@ impl<'a> Search<'a> {
         loop {
             let mut rows = Vec::new();
             let mut more = false;
-            for (at, (segment, eligible)) in self.parts.iter().enumerate() {
+            for (at, part) in self.parts.iter().enumerate() {
                 let nearest = Nearest {
                     vector: query,
                     k: rows_wanted,
                     effort: Effort::Recall(0.95),
                     least_score: f32::NEG_INFINITY,
                 };
-                let hits = segment.search(&nearest, eligible.selection())?;
-                more |= hits.len() == rows_wanted && rows_wanted < segment.rows() as usize;
+                let hits = part.segment.search(&nearest, part.selection())?;
+                more |= hits.len() == rows_wanted && rows_wanted < part.segment.rows() as usize;
                 rows.extend(hits.into_iter().map(|hit| (at, hit)));
             }
             rows.sort_by(|(a, x), (b, y)| {
@@ -270,11 +274,13 @@ impl<'a> Search<'a> {
                 rows.truncate(rows_wanted);
             }
             let mut seen = HashSet::new();
-            rows.retain(|(at, hit)| seen.insert((*at, self.parts[*at].0.document_of(hit.row))));
+            rows.retain(|(at, hit)| {
+                seen.insert((*at, self.parts[*at].segment.document_of(hit.row)))
+            });
             if rows.len() >= wanted || !more {
                 rows.truncate(wanted);
                 let found = |(at, hit): (usize, crate::segment::RowHit)| {
-                    let segment = Arc::clone(&self.parts[at].0);
+                    let segment = Arc::clone(&self.parts[at].segment);
                     Found {
                         segment,
                         row: hit.row,

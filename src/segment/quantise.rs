@@ -266,6 +266,23 @@ impl QueryCode {
         }
     }
 
+    /// Two rows whose keys differ by more than this are told apart, nearly always: four standard deviations, if the errors
+    /// of the components are independent; the proven bound is what they add up to if all of them conspire.
+    pub fn doubt(&self) -> i32 {
+        let independent = 4.0 / (self.code.len() as f64).sqrt();
+        let keys = match self.estimate {
+            Estimate::Product { unit, bound, .. } => bound / unit,
+            // d(δ²) = 2·δ·dδ, and a key is a part of −δ²/2: at the distance of the mean, where rows are at most.
+            Estimate::Distance {
+                unit,
+                square,
+                bound,
+                ..
+            } => square.sqrt().max(bound) * bound / unit,
+        };
+        (keys * independent).ceil() as i32
+    }
+
     /// The least key that a row can have whose exact score reaches `score`.
     pub fn least_key(&self, score: f32) -> i32 {
         let score = f64::from(score);

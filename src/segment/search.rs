@@ -1,7 +1,7 @@
 //! A query and a selection → the best rows: by a walk over the graph where that is faster, by the scan otherwise.
 
 use super::calibration::Calibration;
-use super::flat::scan;
+use super::flat::{self, scan};
 use super::graph::Graph;
 use super::quantise::QueryCode;
 use super::rerank::rerank;
@@ -24,7 +24,7 @@ pub(super) fn search(
     code: &QueryCode,
     selection: Selection<'_>,
 ) -> Result<Vec<RowHit>> {
-    let slots = space.codes.rows();
+    let slots = space.keys.codes.rows();
     let selected = selection.count(slots);
     let k = nearest.k.min(selected as usize);
     if k == 0 {
@@ -34,23 +34,28 @@ pub(super) fn search(
         Some((graph, calibration)) if is_worth_walking(slots, selected) => {
             let ef = ef_for(nearest.effort, calibration, k, slots);
             ef.map(|ef| Walk {
-                space,
+                keys: space.keys,
                 graph,
                 code,
                 ef,
+                without: None,
                 least_key: code.least_key(nearest.least_score),
                 most_scored: most_scored(slots, selected),
             })
-            .and_then(|walk| walk.run(selection, |met| candidates(&graph, selection, code, met, k)))
+            .and_then(|walk| {
+                walk.run(selection, |met, cut_short| {
+                    let slots = candidates(&graph, selection, code, met, k);
+                    // Too few, and more could have come: the walk met too little of what is selected.
+                    (slots.len() >= k || cut_short).then_some(slots)
+                })
+            })
+            .flatten()
         }
         _ => None,
     };
     let mut hits = match walked {
-        // Fewer candidates than wanted are all there are only if the least score ended the walk.
-        Some(slots) if slots.len() >= k || nearest.least_score > f32::NEG_INFINITY => {
-            rerank(space, nearest.vector, k, slots)?
-        }
-        _ => scan(space, nearest.vector, code, k, &selection.slots(slots))?,
+        Some(slots) => rerank(space, nearest.vector, k, slots)?,
+        None => scan(space, nearest, code, &selection.slots(slots))?,
     };
     hits.retain(|hit| hit.score >= nearest.least_score);
     Ok(hits)
@@ -83,7 +88,7 @@ fn most_scored(slots: u32, selected: u64) -> u64 {
 
 /// The selected slots, at nodes met or their twins, among which the best `k` are: the first `k`, and those behind them
 /// whose keys do not tell them apart from the k-th.
-fn candidates(
+pub(super) fn candidates(
     graph: &Graph<'_>,
     selection: Selection<'_>,
     code: &QueryCode,
@@ -93,13 +98,8 @@ fn candidates(
     let mut slots = Vec::with_capacity(2 * k);
     let mut least = i32::MIN;
     for met in met {
-        if slots.len() >= k {
-            if least == i32::MIN {
-                least = met.key.saturating_sub(code.doubt());
-            }
-            if met.key < least {
-                break;
-            }
+        if met.key < least {
+            break;
         }
         if graph.has_twins() {
             let node_and_twins = std::iter::once(met.slot).chain(graph.twins(met.slot));
@@ -107,6 +107,21 @@ fn candidates(
         } else {
             slots.push(met.slot);
         }
+        if slots.len() >= k && least == i32::MIN {
+            least = met.key.saturating_sub(code.doubt());
+        }
     }
     slots
+}
+
+/// All selected rows whose score reaches `least_score`, best first: exact.
+pub(super) fn within(
+    space: Space<'_>,
+    query: &[f32],
+    code: &QueryCode,
+    least_score: f32,
+    selection: Selection<'_>,
+) -> Result<Vec<RowHit>> {
+    let slots = selection.slots(space.keys.codes.rows());
+    flat::within(space, query, code, least_score, &slots)
 }

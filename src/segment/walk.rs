@@ -7,11 +7,10 @@
 
 use std::cell::RefCell;
 
-use super::graph::Graph;
-use super::kernel::prefetch_line;
+use super::graph::{Graph, WIDTH};
 use super::quantise::QueryCode;
 use super::slots::Selection;
-use super::vectors::Space;
+use super::vectors::Keys;
 
 /// Marks a node of the beam whose neighbours were looked at.
 const LOOKED_AT: u32 = 1 << 31;
@@ -24,11 +23,13 @@ const STALE: u32 = 8;
 
 /// What to walk over and how far.
 pub(super) struct Walk<'a> {
-    pub space: Space<'a>,
+    pub keys: Keys<'a>,
     pub graph: Graph<'a>,
     pub code: &'a QueryCode,
     /// Nodes kept, at least 1.
     pub ef: usize,
+    /// A node that the walk is not to see.
+    pub without: Option<u32>,
     /// A walk that has arrived goes no further than to nodes with this key.
     pub least_key: i32,
     /// A walk that scores more nodes gives up.
@@ -42,14 +43,28 @@ pub(super) struct Met {
     pub slot: u32,
 }
 
+enum End {
+    GaveUp,
+    /// `cut_short`: by the least key; there were more to look at.
+    Arrived {
+        cut_short: bool,
+    },
+}
+
 impl Walk<'_> {
-    /// The best selected nodes that it met, best first, at most `ef`; a node is selected if it or a twin of it is. `None`
-    /// if it gave up.
-    pub fn run<T>(&self, selection: Selection<'_>, take: impl FnOnce(&[Met]) -> T) -> Option<T> {
+    /// Gives `take` the best selected nodes that it met, best first, at most `ef`, and whether the least key cut it short;
+    /// a node is selected if it or a twin of it is. `None` if it gave up.
+    pub fn run<T>(
+        &self,
+        selection: Selection<'_>,
+        take: impl FnOnce(&[Met], bool) -> T,
+    ) -> Option<T> {
         SCRATCH.with_borrow_mut(|scratch| {
-            let arrived = match (selection.only, selection.except) {
+            let end = match (selection.only, selection.except) {
                 (None, None) => self.go(scratch, selection, |_| true, true),
-                (Some(only), None) => self.go(scratch, selection, |slot| only.contains(slot), false),
+                (Some(only), None) => {
+                    self.go(scratch, selection, |slot| only.contains(slot), false)
+                }
                 (None, Some(except)) => {
                     self.go(scratch, selection, |slot| !except.contains(slot), false)
                 }
@@ -58,7 +73,10 @@ impl Walk<'_> {
                     self.go(scratch, selection, selected, false)
                 }
             };
-            arrived.then(|| take(&scratch.beam))
+            match end {
+                End::GaveUp => None,
+                End::Arrived { cut_short } => Some(take(&scratch.beam, cut_short)),
+            }
         })
     }
 
@@ -70,13 +88,16 @@ impl Walk<'_> {
         selection: Selection<'_>,
         selected: impl Fn(u32) -> bool,
         all: bool,
-    ) -> bool {
+    ) -> End {
         let is_selected = |slot: u32| {
             all || selected(slot)
                 || (self.graph.has_twins() && self.graph.twins(slot).any(&selected))
         };
-        let slots = self.space.codes.rows();
+        let slots = self.keys.codes.rows();
         scratch.begin(slots);
+        if let Some(without) = self.without {
+            scratch.visited[without as usize] = scratch.walk;
+        }
         for &start in self.graph.seeds.iter().chain(self.graph.orphans) {
             if is_selected(start) {
                 scratch.take_unvisited(start);
@@ -84,24 +105,26 @@ impl Walk<'_> {
         }
         if !all && scratch.fresh.len() < STARTS {
             for start in selection.sample(slots, STARTS) {
-                // A twin is found through its node.
-                scratch.take_unvisited(self.graph.node_of(start));
+                // A twin has no neighbours: it is found through its node.
+                if !self.graph.neighbours(start).is_empty() {
+                    scratch.take_unvisited(start);
+                }
             }
         }
         let mut scored = 0;
         let mut stale = 0;
         // All of the beam before this place were looked at.
         let mut next = 0;
-        loop {
+        let cut_short = loop {
             scored += scratch.fresh.len() as u64;
             if scored > self.most_scored {
-                return false;
+                return End::GaveUp;
             }
             let Scratch {
                 fresh, keys, beam, ..
             } = scratch;
             keys.clear();
-            self.space.keys(self.code, fresh, keys);
+            self.keys.of(self.code, fresh, keys);
             stale += 1;
             for (&slot, &key) in fresh.iter().zip(keys.iter()) {
                 if beam.len() >= self.ef && beam.last().is_some_and(|worst| key <= worst.key) {
@@ -119,9 +142,11 @@ impl Walk<'_> {
             while beam.get(next).is_some_and(|met| met.slot & LOOKED_AT != 0) {
                 next += 1;
             }
-            let Some(met) = beam.get_mut(next) else { break };
+            let Some(met) = beam.get_mut(next) else {
+                break false;
+            };
             if met.key < self.least_key && stale >= STALE {
-                break;
+                break true;
             }
             let node = met.slot;
             met.slot |= LOOKED_AT;
@@ -136,44 +161,37 @@ impl Walk<'_> {
             } else {
                 self.look_through(scratch, node, &is_selected);
             }
-        }
+        };
         for met in &mut scratch.beam {
             met.slot &= !LOOKED_AT;
         }
-        true
+        End::Arrived { cut_short }
     }
 
     /// Takes the selected neighbours of a node, and, where they are few, those of its unselected neighbours.
     fn look_through(&self, scratch: &mut Scratch, node: u32, is_selected: impl Fn(u32) -> bool) {
-        let mut shown = 0;
-        let mut take = |scratch: &mut Scratch, slot: u32| {
-            let selected = is_selected(slot);
-            if selected {
-                shown += 1;
-                scratch.take_unvisited(slot);
-            } else {
-                self.graph.prefetch(slot);
-            }
-            (selected, shown)
-        };
         let neighbours = self.graph.neighbours(node);
-        let mut unselected = [0; super::graph::WIDTH];
-        let mut count = 0;
+        let mut shown = 0;
+        let (mut unselected, mut count) = ([0; WIDTH], 0);
         for &neighbour in neighbours {
-            if !take(scratch, neighbour).0 {
+            if is_selected(neighbour) {
+                shown += 1;
+                scratch.take_unvisited(neighbour);
+            } else {
+                self.graph.prefetch(neighbour);
                 unselected[count] = neighbour;
                 count += 1;
             }
         }
         for &bridge in &unselected[..count] {
+            if shown >= SHOWN {
+                break;
+            }
             for &neighbour in self.graph.neighbours(bridge) {
                 if neighbour != node && is_selected(neighbour) {
                     shown += 1;
                     scratch.take_unvisited(neighbour);
                 }
-            }
-            if shown >= SHOWN {
-                break;
             }
         }
     }

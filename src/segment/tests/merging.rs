@@ -99,7 +99,7 @@ fn a_merge_of_graphs_finds_what_a_scan_finds() {
     assert!(merged.has_graph());
     for (at, document) in documents.iter().enumerate() {
         let query = document.passages[0].vector.as_slice();
-        let best = merged.best(query, 1, Selection::All).expect("a search");
+        let best = merged.best(query, 1, Pick::All).expect("a search");
         assert_eq!(best[0].row, at as u32);
     }
 }
