@@ -32,9 +32,14 @@ impl<'a> Codes<'a> {
         &self.bytes[row as usize * self.stride..][..self.stride]
     }
 
+    /// Appends the product of `code`, a code of the same length, with each of `rows` to `out`.
+    pub fn dots(&self, kernel: Kernel, code: &[i8], rows: &[u32], out: &mut Vec<i32>) {
+        kernel.dots(code, self.bytes, rows, out);
+    }
+
     /// Appends the product of `query` with each of `rows` to `out`.
     pub fn products(&self, kernel: Kernel, query: &QueryCode, rows: &[u32], out: &mut Vec<i32>) {
-        kernel.dots(&query.code, self.bytes, rows, out);
+        self.dots(kernel, &query.code, rows, out);
     }
 }
 
