@@ -321,9 +321,14 @@ assert_eq!((added.added, added.passages), (1, 1));
         Query::new(self.clone(), Ask::Text(text.into()))
     }
 
-    /// The documents nearest to a vector, shape `[dimension]`, any length but zero.
+    /// The documents nearest to a vector, shape `[dimension]`; under cosine any but zero.
     pub fn query_vector(&self, vector: Vector) -> Query {
         Query::new(self.clone(), Ask::Vector(vector))
+    }
+
+    /// The documents that resemble these; [`Query::less_like`] says what they are not to resemble.
+    pub fn more_like<I: AsRef<str>>(&self, ids: impl IntoIterator<Item = I>) -> Query {
+        Query::new(self.clone(), Ask::Examples).more_like(ids)
     }
 
     /// The encoder, if its vectors may go into this collection.

@@ -4,7 +4,6 @@ use std::borrow::Borrow;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::builder::HnswRs;
 use super::calibration::{Calibration, Sample};
 use super::format::{Header, Kind, VERSION};
 use super::graph::Frozen;
@@ -71,8 +70,9 @@ pub(super) fn write(
         squares: &squares,
     };
     let graph = (source.rows() as usize >= options.graph_from_rows.max(1)).then(|| {
-        let graph = Frozen::new(keys.codes, &HnswRs, options.seed);
-        go_on()?;
+        let builder = options.builder.get();
+        let graph = Frozen::new(keys.codes, spec.metric, builder, options.seed, stop);
+        let graph = graph.ok_or(Error::Cancelled)?;
         let sample = Sample {
             keys,
             graph: graph.as_graph(),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::build;
-use super::graph::WIDTH;
+use super::builder::WIDTH;
 use super::quantise::stride;
 use super::source::{MAX_ROWS, Source, Stop};
 use super::{BuildOptions, Segment, SegmentSpec};

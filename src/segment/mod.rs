@@ -22,7 +22,7 @@
 //! | `quantise.rs` | f32 → int8, with a proven bound on the error |
 //! | `kernel/` | dot products for each instruction set (unsafe: intrinsics) |
 //! | `vectors.rs` | codes and rows as slices |
-//! | `builder.rs` | codes → a raw graph (`hnsw_rs`) |
+//! | `builder/` | codes → a raw graph |
 //! | `graph.rs` | the frozen graph: repaired, written, validated |
 //! | `calibration.rs` | how far a walk has to go for a wanted recall |
 //! | `slots.rs` | sets of slots; which rows are selected |
@@ -73,6 +73,7 @@ use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::vector::{MAX_DIMENSION, Metric};
 pub(crate) use build::build;
+pub(crate) use builder::Builder;
 use calibration::Calibration;
 use documents::Tables;
 use filters::FilterCache;
@@ -102,6 +103,8 @@ pub(crate) struct SegmentSpec {
 pub(crate) struct BuildOptions {
     /// Segments with fewer rows get no graph.
     pub graph_from_rows: usize,
+    /// Who links the rows.
+    pub builder: Builder,
     /// Shuffles the order in which rows enter the graph.
     pub seed: u64,
     /// Where nameless files may lie while the segment is built; without it they lie in memory.
@@ -113,6 +116,7 @@ impl Default for BuildOptions {
     fn default() -> Self {
         Self {
             graph_from_rows: 10_000,
+            builder: Builder::default(),
             seed: 0,
             scratch: None,
         }

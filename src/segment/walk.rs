@@ -7,7 +7,8 @@
 
 use std::cell::RefCell;
 
-use super::graph::{Graph, WIDTH};
+use super::builder::WIDTH;
+use super::graph::Graph;
 use super::quantise::QueryCode;
 use super::slots::Selection;
 use super::vectors::Keys;

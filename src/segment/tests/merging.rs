@@ -35,6 +35,7 @@ fn flat(scratch: Option<&Path>) -> BuildOptions {
         graph_from_rows: usize::MAX,
         seed: 1,
         scratch: scratch.map(Path::to_path_buf),
+        ..BuildOptions::default()
     }
 }
 
