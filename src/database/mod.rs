@@ -1,7 +1,9 @@
 //! The database: joins the stages into one thing to open, to add to and to ask.
 //!
 //!   Document → embed.rs → write.rs ┬→ write-ahead row ┐
-//!                                  └→ segment         ┴→ Snapshot → query.rs → Hit
+//!                                  └→ segment         ┴→ Snapshot → search.rs → Hit
+//!
+//!   Query → batch.rs → vector → search.rs
 //!
 //! A reader works on a snapshot that no writer changes; a writer publishes a new one after its change is durable.
 //!
@@ -14,16 +16,22 @@
 //! | `embed.rs` | documents → vectors, by the encoder |
 //! | `write.rs` | add, delete, seal |
 //! | `ingest.rs` | a stream of documents in bounded memory |
-//! | `query.rs` | `Query` and `Hit` |
+//! | `query.rs` | `Query` and what it answers |
+//! | `batch.rs` | queries → answers, one or many in parallel |
+//! | `example.rs` | documents to be like, or not → a vector |
+//! | `search.rs` | a vector → the best documents of all parts |
 //! | `check.rs` | is everything on disk as it was written? |
 
+mod batch;
 mod check;
 mod collection;
 mod embed;
+mod example;
 mod ingest;
 mod inner;
 mod part;
 mod query;
+mod search;
 mod write;
 
 use std::io::ErrorKind;
@@ -33,10 +41,11 @@ use std::sync::Arc;
 pub use check::Report;
 pub use collection::{Added, Collection, CollectionInfo, CollectionOptions, Documents};
 pub use ingest::{BatchOptions, Progress, Stage};
-pub use query::{Hit, IntoFilter, Query};
+pub use query::{Hit, IntoFilter, Query, Scored};
 
 use crate::error::{Error, Result};
 use crate::store::{self, CollectionRecord, EncoderRecord};
+use crate::vector::Metric;
 use inner::Inner;
 
 /// How a database is opened; [`Database::options`] starts one.
@@ -247,7 +256,7 @@ impl Database {
                 .dimension
                 .map_or_else(|| "no vectors yet".into(), |d| format!("vectors of {d}"));
             let what = format!(
-                "it exists with other settings ({:?}, {dimension})",
+                "it exists with other settings ({}, {dimension})",
                 record.metric
             );
             return Err(Error::Collection {
@@ -313,6 +322,12 @@ fn fits(
             return refuse(format!(
                 "its vectors come from encoder {}; put your own into another collection",
                 stored.name
+            ));
+        }
+        (None, Some(_)) if record.metric != Metric::Cosine => {
+            return refuse(format!(
+                "it is under {}, and texts go into a collection under cosine",
+                record.metric
             ));
         }
         (None, Some(_)) if record.dimension.is_some() => {

@@ -77,12 +77,16 @@ pub(crate) fn build(
 fn metric_code(metric: Metric) -> u32 {
     match metric {
         Metric::Cosine => 1,
+        Metric::Dot => 2,
+        Metric::L2 => 3,
     }
 }
 
 /// The metric with this code.
 pub(super) fn metric_of(code: u32) -> Option<Metric> {
-    (code == metric_code(Metric::Cosine)).then_some(Metric::Cosine)
+    [Metric::Cosine, Metric::Dot, Metric::L2]
+        .into_iter()
+        .find(|&metric| metric_code(metric) == code)
 }
 
 fn rows_of<'a>(spec: &SegmentSpec, documents: &[&'a EmbeddedDocument]) -> Result<Vec<&'a [f32]>> {

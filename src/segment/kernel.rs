@@ -97,21 +97,47 @@ impl Kernel {
             Set::Neon => dot_lanes(a, b),
         }
     }
+
+    /// Square of the Euclidean distance of two f32 rows of equal length.
+    pub fn square_distance_f32(self, a: &[f32], b: &[f32]) -> f32 {
+        match self.0 {
+            Set::Scalar => square_distance_lanes(a, b),
+            // SAFETY: `available` is the only maker of a `Kernel`, and it checked the processor's features.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => unsafe { avx2::square_distance_f32(a, b) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Vnni => unsafe { avx512::square_distance_f32(a, b) },
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Set::Neon => square_distance_lanes(a, b),
+        }
+    }
 }
 
 /// The one f32 product; each instruction set compiles it for its own width, which does not change the order of sums.
 #[inline(always)]
 fn dot_lanes(a: &[f32], b: &[f32]) -> f32 {
+    sum_lanes(a, b, |a, b| a * b)
+}
+
+/// The one f32 distance, as above.
+#[inline(always)]
+fn square_distance_lanes(a: &[f32], b: &[f32]) -> f32 {
+    sum_lanes(a, b, |a, b| (a - b) * (a - b))
+}
+
+#[inline(always)]
+fn sum_lanes(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     const LANES: usize = 32;
     let mut sums = [0.0f32; LANES];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     for (a, b) in a.iter().zip(b) {
         for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
+            sums[lane] += term(a[lane], b[lane]);
         }
     }
-    for (sum, (a, b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *sum += a * b;
+    for (sum, (&a, &b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *sum += term(a, b);
     }
     let mut width = LANES / 2;
     while width > 0 {
@@ -202,6 +228,11 @@ mod avx2 {
     pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
         super::dot_lanes(a, b)
     }
+
+    #[target_feature(enable = "avx2")]
+    pub fn square_distance_f32(a: &[f32], b: &[f32]) -> f32 {
+        super::square_distance_lanes(a, b)
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -242,6 +273,11 @@ mod avx512 {
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
         super::dot_lanes(a, b)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub fn square_distance_f32(a: &[f32], b: &[f32]) -> f32 {
+        super::square_distance_lanes(a, b)
     }
 }
 
@@ -301,11 +337,13 @@ mod tests {
             pairs in proptest::collection::vec((-1.0f32..1.0, -1.0f32..1.0), 0..200),
         ) {
             let (a, b): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
-            let expected = dot_lanes(&a, &b);
-            let plain: f64 = a.iter().zip(&b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
-            prop_assert!((f64::from(expected) - plain).abs() < 1e-4);
+            let (dot, distance) = (dot_lanes(&a, &b), square_distance_lanes(&a, &b));
+            let plain = |term: fn(f64, f64) -> f64| a.iter().zip(&b).map(|(&a, &b)| term(a.into(), b.into())).sum::<f64>();
+            prop_assert!((f64::from(dot) - plain(|a, b| a * b)).abs() < 1e-4);
+            prop_assert!((f64::from(distance) - plain(|a, b| (a - b).powi(2))).abs() < 1e-4);
             for kernel in Kernel::available() {
-                prop_assert_eq!(kernel.dot_f32(&a, &b).to_bits(), expected.to_bits(), "{:?}", kernel);
+                prop_assert_eq!(kernel.dot_f32(&a, &b).to_bits(), dot.to_bits(), "{:?}", kernel);
+                prop_assert_eq!(kernel.square_distance_f32(&a, &b).to_bits(), distance.to_bits(), "{:?}", kernel);
             }
         }
     }

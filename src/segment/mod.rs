@@ -66,7 +66,7 @@ use format::Kind;
 use graph::Graph;
 use kernel::Kernel;
 use map::{Map, as_i8};
-use quantise::{Quantiser, stride};
+use quantise::{Quantiser, QueryCode, stride};
 use sections::Sections;
 use text::TextIndex;
 use vectors::{Codes, Rows, Space};
@@ -145,6 +145,8 @@ pub(crate) struct Segment {
     sections: Arc<Sections>,
     /// The codes are as they were written.
     codes_verified: OnceLock<()>,
+    /// Each row's code times itself, where the metric needs it.
+    squares: OnceLock<Vec<i32>>,
     quantiser: Quantiser,
     text: TextIndex,
 }
@@ -191,6 +193,7 @@ impl Segment {
             },
             sections,
             codes_verified: OnceLock::new(),
+            squares: OnceLock::new(),
             quantiser,
             text,
         })
@@ -305,16 +308,42 @@ impl Segment {
     /// # Errors
     /// [`Error::Dimension`] if `query` is of another length than the rows; [`Error::Damaged`].
     pub fn search(&self, nearest: &Nearest<'_>, selection: Selection<'_>) -> Result<Vec<RowHit>> {
-        if nearest.vector.len() != self.spec.dimension {
-            return Err(Error::Dimension {
-                expected: self.spec.dimension,
-                given: nearest.vector.len(),
-            });
-        }
-        let code = self.quantiser.query(nearest.vector);
-        let space = self.space()?;
+        let (code, space) = self.prepare(nearest.vector)?;
         let graph = Graph::new(&self.sections).filter(|_| nearest.effort != Effort::Exact);
         search::search(space, graph, nearest, &code, selection)
+    }
+
+    /// All selected rows with at least this score, best first; ties by row. Exact.
+    ///
+    /// # Errors
+    /// As [`search`](Self::search).
+    pub fn within(
+        &self,
+        vector: &[f32],
+        least_score: f32,
+        selection: Selection<'_>,
+    ) -> Result<Vec<RowHit>> {
+        let (code, space) = self.prepare(vector)?;
+        search::within(space, vector, &code, least_score, selection)
+    }
+
+    /// The row's vector, shape `[dimension]`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn vector(&self, row: u32) -> Result<&[f32]> {
+        Rows::new(&self.sections, self.spec.dimension).row(row)
+    }
+
+    fn prepare(&self, query: &[f32]) -> Result<(QueryCode, Space<'_>)> {
+        if query.len() != self.spec.dimension {
+            return Err(Error::Dimension {
+                expected: self.spec.dimension,
+                given: query.len(),
+            });
+        }
+        let space = self.space()?;
+        Ok((self.quantiser.query(query, self.spec.metric), space))
     }
 
     fn piece(&self, row: u32) -> Result<String> {
@@ -342,11 +371,18 @@ impl Segment {
             // Another thread may have come first, to the same end.
             let _ = self.codes_verified.set(());
         }
-        let codes = self.sections.bytes(Kind::Codes);
+        let codes = Codes::new(as_i8(self.sections.bytes(Kind::Codes)), dimension);
+        let (kernel, metric) = (Kernel::best(), self.spec.metric);
+        let squares: &[i32] = match metric {
+            Metric::Cosine | Metric::Dot => &[],
+            Metric::L2 => self.squares.get_or_init(|| codes.squares(kernel)),
+        };
         Ok(Space {
-            codes: Codes::new(as_i8(codes), dimension),
+            codes,
             rows: Rows::new(&self.sections, dimension),
-            kernel: Kernel::best(),
+            kernel,
+            metric,
+            squares,
         })
     }
 }

@@ -1,5 +1,7 @@
 //! Rows → their exact scores, best first.
 
+use std::cmp::Ordering;
+
 use super::RowHit;
 use super::vectors::Space;
 use crate::error::Result;
@@ -19,16 +21,20 @@ pub(super) fn rerank(
     let score = |row| {
         Ok(RowHit {
             row,
-            score: space.kernel.dot_f32(query, space.rows.row(row)?),
+            score: space.score(query, row)?,
         })
     };
     let mut hits = rows.into_iter().map(score).collect::<Result<Vec<_>>>()?;
-    // `total_cmp`: a file may hold NaN that was there when its checksum was made.
-    let order = |a: &RowHit, b: &RowHit| b.score.total_cmp(&a.score).then(a.row.cmp(&b.row));
     if hits.len() > k && k > 0 {
-        hits.select_nth_unstable_by(k - 1, order);
+        hits.select_nth_unstable_by(k - 1, best_first);
     }
     hits.truncate(k);
-    hits.sort_unstable_by(order);
+    hits.sort_unstable_by(best_first);
     Ok(hits)
+}
+
+/// Best first; ties by row.
+pub(super) fn best_first(a: &RowHit, b: &RowHit) -> Ordering {
+    // `total_cmp`: a file may hold NaN that was there when its checksum was made.
+    b.score.total_cmp(&a.score).then(a.row.cmp(&b.row))
 }

@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 
 use roaring::RoaringBitmap;
 
-use super::flat::scan;
+use super::flat::{self, scan};
 use super::graph::Graph;
 use super::quantise::QueryCode;
 use super::rerank::{candidates_for, rerank};
@@ -33,6 +33,18 @@ pub(super) fn search(
     let mut hits = all_scores(space, graph, nearest, code, selection)?;
     hits.retain(|hit| hit.score >= nearest.least_score);
     Ok(hits)
+}
+
+/// All selected rows whose score reaches `least_score`, best first: exact.
+pub(super) fn within(
+    space: Space<'_>,
+    query: &[f32],
+    code: &QueryCode,
+    least_score: f32,
+    selection: Selection<'_>,
+) -> Result<Vec<RowHit>> {
+    let rows = selection.rows(space.codes.rows());
+    flat::within(space, query, code, least_score, &rows)
 }
 
 fn all_scores(
@@ -68,7 +80,7 @@ fn all_scores(
             return Ok(hits);
         }
     }
-    scan(space, query, code, k, &selection.rows(rows))
+    scan(space, nearest, code, &selection.rows(rows))
 }
 
 fn walk_is_faster(rows: u32, selected: u64, k: usize) -> bool {
@@ -139,12 +151,8 @@ impl Walk<'_> {
                     return Ok(None);
                 }
                 scratch.products.clear();
-                self.space.codes.products(
-                    self.space.kernel,
-                    self.code,
-                    &scratch.fresh,
-                    &mut scratch.products,
-                );
+                self.space
+                    .keys(self.code, &scratch.fresh, &mut scratch.products);
                 for (&node, &product) in scratch.fresh.iter().zip(&scratch.products) {
                     let full = scratch.kept.len() >= self.ef;
                     if full

@@ -1,4 +1,5 @@
-//! A segment's vectors as slices: int8 codes to find rows by, f32 rows to score them by.
+//! A segment's vectors as slices: int8 codes to find rows by, f32 rows to score them by. The one place where a metric is
+//! what is done with them.
 
 use super::format::Kind;
 use super::kernel::Kernel;
@@ -6,6 +7,7 @@ use super::map::as_f32;
 use super::quantise::{QueryCode, stride};
 use super::sections::Sections;
 use crate::error::Result;
+use crate::vector::Metric;
 
 /// int8 codes, shape `[rows, stride]`.
 #[derive(Clone, Copy)]
@@ -32,9 +34,10 @@ impl<'a> Codes<'a> {
         &self.bytes[row as usize * self.stride..][..self.stride]
     }
 
-    /// Appends the product of `query` with each of `rows` to `out`.
-    pub fn products(&self, kernel: Kernel, query: &QueryCode, rows: &[u32], out: &mut Vec<i32>) {
-        kernel.dots(&query.code, self.bytes, rows, out);
+    /// Each row's product with itself.
+    pub fn squares(&self, kernel: Kernel) -> Vec<i32> {
+        let codes = self.bytes.chunks_exact(self.stride);
+        codes.map(|code| kernel.dot(code, code)).collect()
     }
 }
 
@@ -75,4 +78,35 @@ pub(super) struct Space<'a> {
     pub codes: Codes<'a>,
     pub rows: Rows<'a>,
     pub kernel: Kernel,
+    pub metric: Metric,
+    /// Each row's code times itself, shape `[rows]`; empty where the metric needs none.
+    pub squares: &'a [i32],
+}
+
+impl Space<'_> {
+    /// Appends each row's key to `out`: greater for nearer rows, as far as codes can tell.
+    pub fn keys(&self, query: &QueryCode, rows: &[u32], out: &mut Vec<i32>) {
+        let start = out.len();
+        self.kernel.dots(&query.code, self.codes.bytes, rows, out);
+        if let Some(half_ratio) = query.half_ratio() {
+            for (key, &row) in out[start..].iter_mut().zip(rows) {
+                // Never negative, so that adding a half rounds it.
+                let square = half_ratio * f64::from(self.squares[row as usize]) + 0.5;
+                *key = key.saturating_sub(square as i32);
+            }
+        }
+    }
+
+    /// One row's exact score.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`](crate::error::Error::Damaged).
+    pub fn score(&self, query: &[f32], row: u32) -> Result<f32> {
+        let row = self.rows.row(row)?;
+        Ok(match self.metric {
+            Metric::Cosine | Metric::Dot => self.kernel.dot_f32(query, row),
+            // Not `-`, which makes a zero negative.
+            Metric::L2 => 0.0 - self.kernel.square_distance_f32(query, row).sqrt(),
+        })
+    }
 }

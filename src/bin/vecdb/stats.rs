@@ -3,7 +3,7 @@
 use std::io;
 
 use serde::Serialize;
-use vecdb::{CollectionInfo, Metric};
+use vecdb::CollectionInfo;
 
 use crate::args::Global;
 use crate::failure::{Failure, Outcome};
@@ -30,7 +30,7 @@ Exit codes: 0 done, 1 the database has no collection, 2 error.";
 #[derive(Serialize)]
 struct StatsObject<'a> {
     collection: &'a str,
-    metric: &'static str,
+    metric: String,
     dimension: Option<usize>,
     encoder: Option<EncoderObject<'a>>,
     documents: u64,
@@ -73,7 +73,7 @@ pub fn run(global: &Global, output: &mut Output) -> Result<Outcome, Failure> {
 fn object(info: &CollectionInfo) -> StatsObject<'_> {
     StatsObject {
         collection: &info.name,
-        metric: metric_name(info.metric),
+        metric: info.metric.to_string(),
         dimension: info.dimension,
         encoder: info
             .encoder
@@ -112,20 +112,10 @@ fn print_info(info: &CollectionInfo, output: &mut Output) -> io::Result<()> {
         || "no vector yet".into(),
         |d| format!("{} components", text::grouped(d as u64)),
     );
-    row(
-        "vectors",
-        format!("{dimension}, {}", metric_name(info.metric)),
-    )?;
+    row("vectors", format!("{dimension}, {}", info.metric))?;
     let encoder = info.encoder.as_ref().map_or_else(
         || "none".into(),
         |(name, fingerprint)| format!("{} ({fingerprint})", text::plain(name)),
     );
     row("encoder", encoder)
-}
-
-fn metric_name(metric: Metric) -> &'static str {
-    match metric {
-        Metric::Cosine => "cosine",
-        _ => "other",
-    }
 }

@@ -4,6 +4,7 @@
 mod damage;
 mod filters;
 mod golden;
+mod metrics;
 mod roundtrip;
 mod searching;
 
@@ -28,11 +29,6 @@ impl Segment {
 
     pub fn has_graph(&self) -> bool {
         Graph::new(&self.sections).is_some()
-    }
-
-    /// [dimension] f32.
-    pub fn vector(&self, row: u32) -> &[f32] {
-        self.space().expect("whole").rows.row(row).expect("whole")
     }
 }
 

@@ -19,7 +19,10 @@ pub(super) fn check_all(segment: &Segment, documents: &[EmbeddedDocument]) {
         for passage in &document.passages {
             assert_eq!(segment.document_of(row), ordinal);
             assert_eq!(segment.range(row), passage.range);
-            assert_eq!(segment.vector(row), passage.vector.as_slice());
+            assert_eq!(
+                segment.vector(row).expect("whole"),
+                passage.vector.as_slice()
+            );
             assert_eq!(
                 segment.passage_text(row).expect("whole"),
                 document.text[passage.range.clone()]

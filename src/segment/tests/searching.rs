@@ -11,7 +11,7 @@ fn exact(
 ) -> Vec<RowHit> {
     let score = |row| RowHit {
         row,
-        score: Kernel::best().dot_f32(query, segment.vector(row)),
+        score: Kernel::best().dot_f32(query, segment.vector(row).expect("whole")),
     };
     let mut hits: Vec<RowHit> = (0..segment.rows())
         .filter(|&row| selected(row))
