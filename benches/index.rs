@@ -40,11 +40,7 @@ fn main() {
 }
 
 /// Every code is read: rows a second.
-fn scan(
-    criterion: &mut Criterion,
-    flat: &LazyCell<Fixture>,
-    graph: &LazyCell<Fixture>,
-) {
+fn scan(criterion: &mut Criterion, flat: &LazyCell<Fixture>, graph: &LazyCell<Fixture>) {
     let mut group = group(criterion, "scan");
     group.throughput(Throughput::Elements(FLAT_ROWS as u64));
     group.bench_function("9,999 rows, no graph", |bencher| {

@@ -28,7 +28,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 OURS = "vecdb"
 TARGETS = (0.95, 0.99)
 EFS = "16,24,32,48,64,96,128,192,256,384,512,768"
-OUR_SETTINGS = "default"
+OUR_SETTINGS = "0.7,0.8,0.85,0.9,0.93,0.95,0.97,0.98,0.99,0.995"
 
 
 def lines(command):

@@ -1,7 +1,7 @@
 //! vecdb's side of the comparison with other engines; `compare.py` runs it and tells what it found.
 //!
 //!     compare build  --rows ROWS.npy --db FOLDER [--fields FIELDS.npy] [--segments N]
-//!     compare search --db FOLDER --queries QUERIES.npy [--settings default] [--filter FILTER] [--k 10]
+//!     compare search --db FOLDER --queries QUERIES.npy [--settings default,exact,0.9] [--filter FILTER] [--k 10]
 //!                    [--threads 1] [--seconds 0.3]
 //!
 //! Only the public interface is used. Row `n` of the file is document `n`. Each measurement is one JSON line, the hits of
@@ -176,6 +176,8 @@ struct Asked<'a> {
 enum Setting {
     /// What a query does of itself.
     Default,
+    Exact,
+    Recall(f32),
 }
 
 impl FromStr for Setting {
@@ -184,7 +186,11 @@ impl FromStr for Setting {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "default" => Ok(Self::Default),
-            _ => Err(format!("setting {text}")),
+            "exact" => Ok(Self::Exact),
+            recall => {
+                let recall = recall.parse().map_err(|_| format!("setting {recall}"))?;
+                Ok(Self::Recall(recall))
+            }
         }
     }
 }
@@ -195,10 +201,12 @@ impl Asked<'_> {
         if let Some(filter) = self.filter {
             asked = asked.filter(filter);
         }
-        match self.setting {
-            Setting::Default => {}
-        }
-        Ok(asked.run()?.into_iter().map(|hit| hit.id).collect())
+        let asked = match self.setting {
+            Setting::Default => asked,
+            Setting::Exact => asked.exact(),
+            Setting::Recall(recall) => asked.target_recall(recall),
+        };
+        Ok(asked.scores()?.into_iter().map(|hit| hit.id).collect())
     }
 
     /// The hits of every query, by row.
