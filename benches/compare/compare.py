@@ -96,7 +96,7 @@ class Bench:
         parameters = f"s{a.segments}" if engine == OURS else f"m{a.m}-efc{a.efc}"
         path = os.path.join(a.cache, f"{self.key}-{engine}-{parameters}")
         note = path + ".json"
-        if engine in a.rebuild.split(","):
+        if a.rebuild == "all" or engine in a.rebuild.split(","):
             for old in (path, note):
                 shutil.rmtree(old, ignore_errors=True)
                 if os.path.isfile(old):
@@ -226,7 +226,7 @@ if __name__ == "__main__":
     parser.add_argument("--query-count", type=int, default=1000)
     parser.add_argument("--cache", default="target/compare", help="where indexes are kept")
     parser.add_argument("--engines", default=",".join([OURS, *peers.ENGINES]))
-    parser.add_argument("--rebuild", default="", help="engines whose index is to be built again")
+    parser.add_argument("--rebuild", default="", help="engines whose index is to be built again, or all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.3, help="at least so long a measurement")
     parser.add_argument("--k", type=int, default=10)

@@ -5,9 +5,11 @@ mod concurrency;
 mod damage;
 mod kill;
 mod model;
+mod paths;
 #[cfg(feature = "encoder")]
 mod text;
 mod verbs;
+mod world;
 
 /// Copies a folder with all that is in it.
 fn copy(from: &std::path::Path, to: &std::path::Path) {
