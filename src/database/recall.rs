@@ -125,6 +125,9 @@ impl Collection {
         if options.k == 0 {
             return refuse("recall of no hits says nothing");
         }
+        if options.samples == 0 {
+            return refuse("no passage is to be asked, so nothing is measured");
+        }
         if !(options.target_recall > 0.0 && options.target_recall < 1.0) {
             return refuse("the recall aimed at is not between 0 and 1");
         }

@@ -6,6 +6,7 @@ mod damage;
 mod kill;
 mod model;
 mod paths;
+mod recall;
 #[cfg(feature = "encoder")]
 mod text;
 mod verbs;
