@@ -4,7 +4,6 @@ use std::borrow::Borrow;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::builder::HnswRs;
 use super::format::{Header, Kind};
 use super::graph::Frozen;
 use super::quantise::Quantiser;
@@ -33,8 +32,18 @@ pub(crate) fn build(
     tables::check(documents)?;
     let rows = rows_of(spec, documents)?;
     let (quantiser, codes) = Quantiser::fit(&rows, spec.dimension);
-    let graph = (rows.len() >= options.graph_from_rows.max(1))
-        .then(|| Frozen::new(Codes::new(&codes, spec.dimension), &HnswRs, options.seed));
+    let graph = if rows.len() >= options.graph_from_rows.max(1) {
+        let codes = Codes::new(&codes, spec.dimension);
+        Frozen::new(
+            codes,
+            spec.metric,
+            options.builder.get(),
+            options.seed,
+            &|| false,
+        )
+    } else {
+        None
+    };
     let text = text::write(documents)?;
     let header = Header {
         metric: metric_code(spec.metric),

@@ -1,6 +1,6 @@
 //! The frozen graph: what is stored of it, how it is made whole, how it is validated.
 //!
-//!   builder.rs → raw nodes → `Frozen::new`: seeds, repaired links, orphans → sections → `Graph::open` → search.rs
+//!   builder/ → a raw graph → `Frozen::new`: seeds, repaired links, orphans → sections → `Graph::open` → search.rs
 //!
 //! Upper layers are replaced by at most [`MAX_SEEDS`] of their nodes, which every walk scores first. Rows with equal codes
 //! would crowd each other out of the neighbour lists, so only the first of them is a node and the others are its *twins*,
@@ -8,20 +8,15 @@
 
 use std::collections::HashMap;
 
-use super::builder::{GraphBuilder, M, RawNode};
+use super::builder::{GraphBuilder, MAX_SEEDS, NONE, RawGraph, Task, WIDTH};
 use super::format::Kind;
 use super::kernel::Kernel;
 use super::map::as_u32;
 use super::sections::Sections;
 use super::vectors::Codes;
 use crate::error::Result;
+use crate::vector::Metric;
 
-/// Neighbours of a node, at most.
-pub(super) const WIDTH: usize = 2 * M;
-/// Nodes that every walk scores first, at most.
-pub(super) const MAX_SEEDS: usize = 256;
-/// Fills a neighbour list behind its last neighbour.
-const NONE: u32 = u32::MAX;
 /// A lost node is linked from one of so many nearest reachable nodes, or else becomes an orphan.
 const LINK_CANDIDATES: usize = 64;
 
@@ -36,25 +31,32 @@ pub(super) struct Frozen {
 }
 
 impl Frozen {
-    /// Builds the graph of all rows.
-    pub fn new(codes: Codes<'_>, builder: &dyn GraphBuilder, seed: u64) -> Self {
+    /// Builds the graph of all rows. `None` if `stop` said so.
+    pub fn new(
+        codes: Codes<'_>,
+        metric: Metric,
+        builder: &dyn GraphBuilder,
+        seed: u64,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Option<Self> {
         let (nodes, twins) = group_by_code(codes);
-        let mut raw = builder.build(codes, &nodes, seed);
-        let mut neighbours = vec![NONE; codes.rows() as usize * WIDTH];
-        for node in &raw {
-            let list = &mut neighbours[node.row as usize * WIDTH..][..WIDTH];
-            list.iter_mut()
-                .zip(&node.neighbours)
-                .for_each(|(slot, &neighbour)| *slot = neighbour);
-        }
-        let seeds = choose_seeds(&mut raw);
+        let RawGraph {
+            mut neighbours,
+            seeds,
+        } = builder.build(&Task {
+            codes,
+            metric,
+            nodes: &nodes,
+            seed,
+            stop,
+        })?;
         let orphans = Repair::new(codes, &mut neighbours, &nodes).run(&seeds);
-        Self {
+        Some(Self {
             neighbours,
             seeds,
             orphans,
             twins,
-        }
+        })
     }
 }
 
@@ -72,12 +74,6 @@ fn group_by_code(codes: Codes<'_>) -> (Vec<u32>, Vec<[u32; 2]>) {
     }
     twins.sort_unstable();
     (nodes, twins)
-}
-
-/// Nodes of the highest layers.
-fn choose_seeds(raw: &mut [RawNode]) -> Vec<u32> {
-    raw.sort_unstable_by_key(|node| (std::cmp::Reverse(node.level), node.row));
-    raw.iter().take(MAX_SEEDS).map(|node| node.row).collect()
 }
 
 /// Back links keep only the nearest, so a tight cluster can end up with no link from outside. This links it again.
@@ -313,16 +309,17 @@ mod tests {
     }
 
     impl GraphBuilder for Islands {
-        fn build(&self, _: Codes<'_>, nodes: &[u32], _: u64) -> Vec<RawNode> {
-            let neighbours =
-                |row: u32| (1..=self.links).map(move |step| row / 40 * 40 + (row + step) % 40);
-            // The last three islands stand too low to have seeds.
-            let raw = |&row: &u32| RawNode {
-                row,
-                level: u8::from(row < 280),
-                neighbours: neighbours(row).collect(),
-            };
-            nodes.iter().map(raw).collect()
+        fn build(&self, task: &Task<'_>) -> Option<RawGraph> {
+            let mut neighbours = vec![NONE; task.nodes.len() * WIDTH];
+            for (row, list) in (0u32..).zip(neighbours.chunks_exact_mut(WIDTH)) {
+                let linked = (1..=self.links).map(|step| row / 40 * 40 + (row + step) % 40);
+                list.iter_mut()
+                    .zip(linked)
+                    .for_each(|(slot, to)| *slot = to);
+            }
+            // The last islands have no seeds.
+            let seeds = (0..MAX_SEEDS as u32).collect();
+            Some(RawGraph { neighbours, seeds })
         }
     }
 
@@ -370,7 +367,14 @@ mod tests {
     #[test]
     fn islands_without_a_seed_are_linked_again() {
         let codes = codes();
-        let frozen = Frozen::new(Codes::new(&codes, 64), &Islands { links: 3 }, 0);
+        let frozen = Frozen::new(
+            Codes::new(&codes, 64),
+            Metric::L2,
+            &Islands { links: 3 },
+            0,
+            &|| false,
+        )
+        .expect("nothing stops it");
         assert_eq!(frozen.seeds.len(), MAX_SEEDS);
         assert!(frozen.orphans.is_empty());
         assert_eq!(reached(&frozen), NODES as usize);
@@ -381,11 +385,14 @@ mod tests {
         let codes = codes();
         let frozen = Frozen::new(
             Codes::new(&codes, 64),
+            Metric::L2,
             &Islands {
                 links: WIDTH as u32,
             },
             0,
-        );
+            &|| false,
+        )
+        .expect("nothing stops it");
         // Three islands have no seed; one orphan reaches the rest of its island.
         assert_eq!(frozen.orphans, [280, 320, 360]);
         assert_eq!(reached(&frozen), NODES as usize);

@@ -20,7 +20,7 @@
 //! | `quantise.rs` | f32 → int8, with a proven bound on the error |
 //! | `kernel.rs` | dot products for each instruction set (unsafe: intrinsics) |
 //! | `vectors.rs` | codes and rows as slices |
-//! | `builder.rs` | codes → a raw graph (`hnsw_rs`) |
+//! | `builder/` | codes → a raw graph |
 //! | `graph.rs` | the frozen graph: repaired, written, validated |
 //! | `search.rs` | walk or scan, and the walk |
 //! | `flat.rs` | the scan |
@@ -61,6 +61,7 @@ use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::vector::{MAX_DIMENSION, Metric};
 pub(crate) use build::build;
+pub(crate) use builder::Builder;
 use documents::Tables;
 use format::Kind;
 use graph::Graph;
@@ -85,6 +86,8 @@ pub(crate) struct SegmentSpec {
 pub(crate) struct BuildOptions {
     /// Segments with fewer rows get no graph.
     pub graph_from_rows: usize,
+    /// Who links the rows.
+    pub builder: Builder,
     /// Shuffles the order in which rows enter the graph.
     pub seed: u64,
 }
@@ -94,6 +97,7 @@ impl Default for BuildOptions {
     fn default() -> Self {
         Self {
             graph_from_rows: 10_000,
+            builder: Builder::default(),
             seed: 0,
         }
     }

@@ -39,6 +39,11 @@ impl<'a> Codes<'a> {
         let codes = self.bytes.chunks_exact(self.stride);
         codes.map(|code| kernel.dot(code, code)).collect()
     }
+
+    /// Appends the product of `code`, a code of the same length, with each of `rows` to `out`.
+    pub fn dots(&self, kernel: Kernel, code: &[i8], rows: &[u32], out: &mut Vec<i32>) {
+        kernel.dots(code, self.bytes, rows, out);
+    }
 }
 
 /// f32 rows, shape `[rows, dimension]`. A row's block is verified the first time it is read: scores come from nothing
@@ -87,7 +92,7 @@ impl Space<'_> {
     /// Appends each row's key to `out`: greater for nearer rows, as far as codes can tell.
     pub fn keys(&self, query: &QueryCode, rows: &[u32], out: &mut Vec<i32>) {
         let start = out.len();
-        self.kernel.dots(&query.code, self.codes.bytes, rows, out);
+        self.codes.dots(self.kernel, &query.code, rows, out);
         if let Some(half_ratio) = query.half_ratio() {
             for (key, &row) in out[start..].iter_mut().zip(rows) {
                 // Never negative, so that adding a half rounds it.

@@ -1,6 +1,7 @@
 //! The library as its users see it. One binary, so that it links once.
 
 mod architecture;
+mod asking;
 mod concurrency;
 mod damage;
 mod kill;

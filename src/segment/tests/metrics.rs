@@ -51,6 +51,7 @@ fn segment_of(metric: Metric, vectors: &[Vector], graph_from_rows: usize) -> Seg
     let options = BuildOptions {
         graph_from_rows,
         seed: 1,
+        ..BuildOptions::default()
     };
     let mut bytes = Vec::new();
     build(&spec, &documents, &options, &mut bytes).expect("the documents are whole");

@@ -104,6 +104,7 @@ pub(super) fn bytes_of(
         &BuildOptions {
             graph_from_rows,
             seed: 1,
+            ..BuildOptions::default()
         },
         &mut bytes,
     )

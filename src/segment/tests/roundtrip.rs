@@ -121,6 +121,7 @@ fn documents_that_cannot_be_stored_are_refused() {
             &BuildOptions {
                 graph_from_rows: 1,
                 seed: 1,
+                ..BuildOptions::default()
             },
             &mut bytes,
         )

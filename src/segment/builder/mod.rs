@@ -1,0 +1,92 @@
+//! Codes → a raw graph.
+
+mod distance;
+mod hnsw_rs;
+mod links;
+mod parallel;
+mod select;
+mod walk;
+
+use super::vectors::Codes;
+use crate::vector::Metric;
+
+pub(super) use hnsw_rs::HnswRs;
+pub(super) use parallel::Parallel;
+
+/// Neighbours of a node, at most.
+pub(super) const WIDTH: usize = 32;
+/// Nodes that every walk scores first, at most.
+pub(super) const MAX_SEEDS: usize = 256;
+/// Fills a neighbour list behind its last neighbour.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// What is to be linked.
+#[derive(Clone, Copy)]
+pub(super) struct Task<'a> {
+    pub codes: Codes<'a>,
+    /// What makes rows near.
+    pub metric: Metric,
+    /// Rows of `codes` that all differ.
+    pub nodes: &'a [u32],
+    /// Shuffles the order of insertion.
+    pub seed: u64,
+    /// Asked often: shall the build stop?
+    pub stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// Something that links near rows.
+pub(super) trait GraphBuilder {
+    /// `None` if it was stopped.
+    fn build(&self, task: &Task<'_>) -> Option<RawGraph>;
+}
+
+/// Who links the rows of a segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Builder {
+    /// Our own.
+    #[default]
+    Parallel,
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "what ours is compared with; nobody needs the slower one"
+        )
+    )]
+    /// The `hnsw_rs` crate, some times slower; ours is measured and tested against it.
+    HnswRs,
+}
+
+impl Builder {
+    pub(super) fn get(self) -> &'static dyn GraphBuilder {
+        match self {
+            Self::Parallel => &Parallel::DEFAULT,
+            Self::HnswRs => &HnswRs,
+        }
+    }
+}
+
+/// A graph as built.
+#[derive(Debug)]
+pub(super) struct RawGraph {
+    /// Shape `[rows, WIDTH]`: rows linked from each row, filled up with [`NONE`]; nothing but [`NONE`] for rows that are no nodes.
+    pub neighbours: Vec<u32>,
+    /// Nodes that walks start from, at most [`MAX_SEEDS`]; at least one if there are nodes.
+    pub seeds: Vec<u32>,
+}
+
+/// Fisher–Yates with SplitMix64: the same order for the same seed, in every version.
+fn shuffled(nodes: &[u32], seed: u64) -> Vec<u32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    };
+    let mut order = nodes.to_vec();
+    for last in (1..order.len()).rev() {
+        order.swap(last, (next() % (last as u64 + 1)) as usize);
+    }
+    order
+}
