@@ -62,7 +62,7 @@ pub mod setup;
 
 pub use database::{
     Added, BatchOptions, Collection, CollectionInfo, CollectionOptions, Database, DatabaseOptions,
-    Documents, Hit, IntoFilter, Progress, Query, Report, Scored, Stage,
+    Documents, Hit, IntoFilter, Progress, Query, Recall, RecallOptions, Report, Scored, Stage,
 };
 pub use document::{Document, Fields, Value};
 pub use error::{Error, Result};

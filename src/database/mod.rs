@@ -20,6 +20,7 @@
 //! | `batch.rs` | queries → answers, one or many in parallel |
 //! | `example.rs` | documents to be like, or not → a vector |
 //! | `search.rs` | a vector → the best documents of all parts |
+//! | `recall.rs` | what part of the exact answer is found? |
 //! | `check.rs` | is everything on disk as it was written? |
 
 mod batch;
@@ -31,6 +32,7 @@ mod ingest;
 mod inner;
 mod part;
 mod query;
+mod recall;
 mod search;
 mod write;
 
@@ -42,6 +44,7 @@ pub use check::Report;
 pub use collection::{Added, Collection, CollectionInfo, CollectionOptions, Documents};
 pub use ingest::{BatchOptions, Progress, Stage};
 pub use query::{Hit, IntoFilter, Query, Scored};
+pub use recall::{Recall, RecallOptions};
 
 use crate::error::{Error, Result};
 use crate::store::{self, CollectionRecord, EncoderRecord};

@@ -16,7 +16,7 @@ use crate::segment::Effort;
 use crate::vector::Vector;
 
 const DEFAULT_LIMIT: usize = 10;
-const DEFAULT_RECALL: f32 = 0.95;
+pub(super) const DEFAULT_RECALL: f32 = 0.95;
 
 /// A filter, or text that parses to one.
 pub trait IntoFilter {

@@ -49,7 +49,7 @@ pub(super) struct Found {
     /// The part's place in the snapshot.
     part: usize,
     row: u32,
-    score: f32,
+    pub score: f32,
 }
 
 /// What is wanted of the documents.
@@ -173,6 +173,11 @@ impl<'a> Search<'a> {
             let mut seen = HashSet::with_capacity(found.len());
             found.retain(|found| seen.insert((found.part, self.document(found))));
         }
+    }
+
+    /// The document's part and ordinal.
+    pub fn place(&self, found: &Found) -> (usize, u32) {
+        (found.part, self.document(found))
     }
 
     fn document(&self, found: &Found) -> u32 {

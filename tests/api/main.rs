@@ -6,9 +6,12 @@ mod concurrency;
 mod damage;
 mod kill;
 mod model;
+mod paths;
+mod recall;
 #[cfg(feature = "encoder")]
 mod text;
 mod verbs;
+mod world;
 
 /// Copies a folder with all that is in it.
 fn copy(from: &std::path::Path, to: &std::path::Path) {

@@ -68,7 +68,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<Outcome, Failure> {
         Command::Get(arguments) => get::run(arguments, global, output),
         Command::Delete(arguments) => delete::run(arguments, global, output),
         Command::List(arguments) => list::run(arguments, global, output),
-        Command::Stats => stats::run(global, output),
+        Command::Stats(arguments) => stats::run(arguments, global, output),
         Command::Check => check::run(global, output),
         Command::Eval(arguments) => eval::run(arguments, global, output),
         Command::Setup(arguments) => setup::run(arguments, global, output),
