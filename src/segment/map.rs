@@ -43,6 +43,18 @@ impl Map {
         Ok(Self(map.make_read_only().map_err(Error::io("map", name))?))
     }
 
+    /// Copies bytes into anonymous memory, in huge pages where the system has them: a walk jumps about, and each jump to
+    /// another page of the usual 4 KiB costs a look-up of its place.
+    pub fn pin(bytes: &[u8], name: &Path) -> Result<Self> {
+        let failed = Error::io("take memory for", name);
+        let mut map = MmapMut::map_anon(bytes.len().max(1)).map_err(failed)?;
+        #[cfg(target_os = "linux")]
+        // Only an advice: a system without huge pages goes on with small ones.
+        let _ = map.advise(memmap2::Advice::HugePage);
+        map[..bytes.len()].copy_from_slice(bytes);
+        Ok(Self(map.make_read_only().map_err(Error::io("map", name))?))
+    }
+
     /// All bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.0

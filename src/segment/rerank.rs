@@ -18,8 +18,14 @@ pub(super) fn rerank(
     k: usize,
     slots: impl IntoIterator<Item = u32>,
 ) -> Result<Vec<RowHit>> {
-    let hits = slots.into_iter().map(|slot| space.hit(query, slot));
-    let mut hits = hits.collect::<Result<Vec<_>>>()?;
+    let mut slots = slots.into_iter().peekable();
+    let mut hits = Vec::with_capacity(slots.size_hint().0);
+    while let Some(slot) = slots.next() {
+        if let Some(&next) = slots.peek() {
+            space.rows.prefetch(next);
+        }
+        hits.push(space.hit(query, slot)?);
+    }
     if hits.len() > k && k > 0 {
         hits.select_nth_unstable_by(k - 1, best_first);
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::format::{
@@ -15,6 +16,11 @@ use super::format::{
 };
 use super::map::{Map, MapSlice};
 use crate::error::{Error, Result};
+
+/// A thread verifies so many blocks at once,
+const BLOCKS_AT_ONCE: usize = 16;
+/// and there are threads from so many on: waking them takes as long as verifying a few.
+const BLOCKS_FOR_THREADS: usize = 64;
 
 struct Section {
     range: Range<usize>,
@@ -30,6 +36,8 @@ pub(super) struct Sections {
     /// In the order of [`Kind::ALL`].
     table: Vec<Section>,
     checksums: Vec<u64>,
+    /// Copies of sections in memory, read instead of the map.
+    pinned: OnceLock<Vec<(Kind, Map)>>,
     /// One bit a block: verified since the file was opened.
     verified: Vec<AtomicU64>,
     /// The first damage met while another library was reading through us.
@@ -59,6 +67,7 @@ impl Sections {
             header,
             table,
             checksums,
+            pinned: OnceLock::new(),
             verified,
             damage,
         };
@@ -88,7 +97,24 @@ impl Sections {
 
     /// The section's bytes, verified or not.
     pub fn bytes(&self, kind: Kind) -> &[u8] {
-        &self.map.bytes()[self.range(kind)]
+        let range = self.range(kind);
+        let pinned = self.pinned.get().into_iter().flatten();
+        match pinned.into_iter().find(|(pinned, _)| *pinned == kind) {
+            Some((_, copy)) => &copy.bytes()[..range.len()],
+            None => &self.map.bytes()[range],
+        }
+    }
+
+    /// Verifies sections and copies them into memory, from where they are read from now on.
+    pub fn pin(&self, kinds: &[Kind]) -> Result<()> {
+        let copy = |&kind: &Kind| {
+            self.verify_once(kind)?;
+            Ok((kind, Map::pin(&self.map.bytes()[self.range(kind)], &self.path)?))
+        };
+        let copies = kinds.iter().map(copy).collect::<Result<_>>()?;
+        // Another thread may have come first, to the same end.
+        let _ = self.pinned.set(copies);
+        Ok(())
     }
 
     /// An error at a byte of a section.
@@ -112,9 +138,18 @@ impl Sections {
         self.verify_blocks(kind, 0..length.div_ceil(BLOCK_BYTES), true)
     }
 
-    /// Compares the checksum of every block that was not yet compared.
+    /// Compares the checksum of every block that was not yet compared; on all threads of the current rayon pool where
+    /// there are many.
     pub fn verify_once(&self, kind: Kind) -> Result<()> {
-        self.verified(kind, 0..self.range(kind).len()).map(drop)
+        let blocks = self.range(kind).len().div_ceil(BLOCK_BYTES);
+        if blocks < BLOCKS_FOR_THREADS {
+            return self.verify_blocks(kind, 0..blocks, false);
+        }
+        let pieces = (0..blocks).into_par_iter().step_by(BLOCKS_AT_ONCE);
+        pieces.try_for_each(|first| {
+            let end = blocks.min(first + BLOCKS_AT_ONCE);
+            self.verify_blocks(kind, first..end, false)
+        })
     }
 
     /// A part of a section, which must lie inside it. Its blocks are verified the first time they are read.

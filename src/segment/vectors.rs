@@ -6,7 +6,7 @@
 
 use super::RowHit;
 use super::format::Kind;
-use super::kernel::Kernel;
+use super::kernel::{Kernel, prefetch_line};
 use super::map::as_f32;
 use super::quantise::{QueryCode, stride};
 use super::sections::Sections;
@@ -65,6 +65,14 @@ impl<'a> Rows<'a> {
             sections,
             dimension,
         }
+    }
+
+    /// Asks for the row in a slot from memory.
+    #[inline]
+    pub fn prefetch(&self, slot: u32) {
+        let bytes = 4 * self.dimension;
+        let row = &self.sections.bytes(Kind::Vectors)[slot as usize * bytes..][..bytes];
+        row.chunks(64).for_each(prefetch_line);
     }
 
     /// The row in a slot.
