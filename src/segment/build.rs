@@ -34,7 +34,7 @@ pub(crate) fn build(
     let (quantiser, codes) = Quantiser::fit(&rows, spec.dimension);
     let graph = if rows.len() >= options.graph_from_rows.max(1) {
         let codes = Codes::new(&codes, spec.dimension);
-        Frozen::new(codes, options.builder.get(), options.seed, &|| false)
+        Frozen::new(codes, options.builder.get(), None, options.seed, &|| false)
     } else {
         None
     };

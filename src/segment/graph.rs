@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use super::builder::{GraphBuilder, MAX_SEEDS, NONE, RawGraph, Task, WIDTH};
+use super::builder::{GraphBuilder, MAX_SEEDS, NONE, RawGraph, Start, Task, WIDTH};
 use super::format::Kind;
 use super::kernel::Kernel;
 use super::map::as_u32;
@@ -30,20 +30,25 @@ pub(super) struct Frozen {
 }
 
 impl Frozen {
-    /// Builds the graph of all rows. `None` if `stop` said so.
+    /// Builds the graph of all rows, from `start` on if there is one. `None` if `stop` said so.
     pub fn new(
         codes: Codes<'_>,
         builder: &dyn GraphBuilder,
+        start: Option<Start<'_>>,
         seed: u64,
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Option<Self> {
         let (nodes, twins) = group_by_code(codes);
+        let now = start.map(|start| nodes_of(start.now, &twins, codes.rows()));
         let RawGraph {
             mut neighbours,
             seeds,
         } = builder.build(&Task {
             codes,
             nodes: &nodes,
+            start: start
+                .zip(now.as_deref())
+                .map(|(start, now)| Start { now, ..start }),
             seed,
             stop,
         })?;
@@ -71,6 +76,16 @@ fn group_by_code(codes: Codes<'_>) -> (Vec<u32>, Vec<[u32; 2]>) {
     }
     twins.sort_unstable();
     (nodes, twins)
+}
+
+/// For each row its node; [`NONE`] stays.
+fn nodes_of(rows: &[u32], twins: &[[u32; 2]], count: u32) -> Vec<u32> {
+    let mut nodes: Vec<u32> = (0..count).collect();
+    for &[node, twin] in twins {
+        nodes[twin as usize] = node;
+    }
+    let node = |&row: &u32| nodes.get(row as usize).copied().unwrap_or(NONE);
+    rows.iter().map(node).collect()
 }
 
 /// Back links keep only the nearest, so a tight cluster can end up with no link from outside. This links it again.
@@ -364,8 +379,14 @@ mod tests {
     #[test]
     fn islands_without_a_seed_are_linked_again() {
         let codes = codes();
-        let frozen = Frozen::new(Codes::new(&codes, 64), &Islands { links: 3 }, 0, &|| false)
-            .expect("nothing stops it");
+        let frozen = Frozen::new(
+            Codes::new(&codes, 64),
+            &Islands { links: 3 },
+            None,
+            0,
+            &|| false,
+        )
+        .expect("nothing stops it");
         assert_eq!(frozen.seeds.len(), MAX_SEEDS);
         assert!(frozen.orphans.is_empty());
         assert_eq!(reached(&frozen), NODES as usize);
@@ -379,6 +400,7 @@ mod tests {
             &Islands {
                 links: WIDTH as u32,
             },
+            None,
             0,
             &|| false,
         )
