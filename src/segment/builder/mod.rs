@@ -6,14 +6,19 @@ mod hnsw_rs;
 mod insert;
 mod links;
 mod parallel;
+mod repair;
 mod select;
 mod walk;
+
+#[cfg(test)]
+mod tests;
 
 use super::vectors::Codes;
 
 pub(super) use extend::Start;
 use hnsw_rs::HnswRs;
 use parallel::Parallel;
+pub(super) use repair::repair;
 
 /// Neighbours of a node, at most.
 pub(super) const WIDTH: usize = 32;

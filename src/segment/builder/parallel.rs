@@ -87,9 +87,7 @@ impl GraphBuilder for Parallel {
             growing.insert(node, entries, settings.first_ef, worker)
         })?;
         for _ in 1..settings.passes {
-            if std::env::var("NOCHAIN").is_err() {
-                new = chained(&new, &growing.links, task.codes.rows());
-            }
+            new = chained(&new, &growing.links, task.codes.rows());
             each(task, &new, |node, worker| {
                 growing.insert(node, entries, settings.ef, worker)
             })?;
