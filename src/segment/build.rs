@@ -38,6 +38,7 @@ pub(crate) fn build(
             codes,
             spec.metric,
             options.builder.get(),
+            None,
             options.seed,
             &|| false,
         )
@@ -118,11 +119,8 @@ fn write_graph(graph: Option<&Frozen>, out: &mut SegmentWriter<'_>) -> io::Resul
         out.section(kind, |out| write_chunked(ids, |id| id.to_le_bytes(), out))
     };
     u32s(Kind::Seeds, graph.map_or(&[], |graph| &graph.seeds), out)?;
-    u32s(
-        Kind::Orphans,
-        graph.map_or(&[], |graph| &graph.orphans),
-        out,
-    )?;
+    // Every node of a new graph can be reached from its seeds.
+    u32s(Kind::Orphans, &[], out)?;
     u32s(
         Kind::Twins,
         graph.map_or(&[], |graph| graph.twins.as_flattened()),

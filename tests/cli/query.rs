@@ -335,7 +335,7 @@ fn a_batch_answers_each_line_as_if_it_were_asked_alone() {
     let lines = ["frozen water", "clock on a ship", "light"];
     place.write(
         "lines.txt",
-        &format!("{}\n\n  {}\n{}", lines[0], lines[1], lines[2]),
+        format!("{}\n\n  {}\n{}", lines[0], lines[1], lines[2]),
     );
     let answers = place
         .run("query --batch lines.txt --json -k 2")

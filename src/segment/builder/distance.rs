@@ -49,10 +49,6 @@ impl<'a> Distances<'a> {
         }
     }
 
-    pub fn rows(&self) -> u32 {
-        self.codes.rows()
-    }
-
     /// The distance of two rows.
     pub fn between(&self, a: u32, b: u32) -> u32 {
         let product = self.kernel.dot(self.codes.row(a), self.codes.row(b));
