@@ -218,3 +218,116 @@ impl Found {
         b.score.total_cmp(&a.score).then(by_age)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::document::{Attributes, EmbeddedDocument, EmbeddedPassage};
+    use crate::store::CollectionRecord;
+    use crate::vector::{Metric, Vector};
+
+    /// Documents of up to 30 passages in parts of falling size; components are few, so that ties are common.
+    fn snapshot(documents: &[Vec<[i8; 3]>]) -> Snapshot {
+        let record = CollectionRecord {
+            id: 1,
+            name: "notes".into(),
+            metric: Metric::Dot,
+            dimension: Some(3),
+            encoder: None,
+            segments: Vec::new(),
+        };
+        let mut snapshot = Snapshot {
+            record,
+            parts: Vec::new(),
+        };
+        let spec = snapshot.spec().expect("it has a dimension");
+        for (nth, passages) in documents.iter().enumerate() {
+            let passage = |components: &[i8; 3]| EmbeddedPassage {
+                range: 0..1,
+                vector: Vector::new(components.map(f32::from).to_vec()).expect("finite"),
+            };
+            let document = EmbeddedDocument {
+                id: nth.to_string(),
+                text: "x".into(),
+                attributes: Attributes::default(),
+                content_hash: 0,
+                passages: passages.iter().map(passage).collect(),
+            };
+            snapshot.push(&spec, vec![Arc::new(document)]);
+        }
+        snapshot
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn documents_of_many_passages_hide_no_other_document(
+            documents in prop::collection::vec(prop::collection::vec(prop::array::uniform3(-3i8..=3), 1..30), 1..40),
+            query in prop::array::uniform3(-3i8..=3),
+            wanted in 1usize..30,
+            deleted in prop::collection::vec(0usize..40, 0..8),
+            least in prop::option::of(-9i8..9),
+        ) {
+            let mut snapshot = snapshot(&documents);
+            for nth in deleted {
+                if let Some((part, document)) = snapshot.find(&nth.to_string()) {
+                    snapshot.parts[part].bury(document);
+                }
+            }
+            let dot = |x: &[i8; 3]| x.iter().zip(&query).map(|(&x, &q)| f32::from(x) * f32::from(q)).sum::<f32>();
+            let best: BTreeMap<String, f32> = documents
+                .iter()
+                .enumerate()
+                .filter(|(nth, _)| snapshot.find(&nth.to_string()).is_some())
+                .map(|(nth, passages)| (nth.to_string(), passages.iter().map(dot).fold(f32::MIN, f32::max)))
+                .collect();
+            let least_score = least.map_or(f32::NEG_INFINITY, f32::from);
+            let mut ranked: Vec<f32> = best.values().copied().filter(|&score| score >= least_score).collect();
+            ranked.sort_by(|a, b| b.total_cmp(a));
+
+            let search = Search::new(&snapshot, None, &[]).expect("parts in memory");
+            let asked = query.map(f32::from);
+            let found = search.best(&asked, Wanted { documents: wanted, least_score, effort: Effort::Recall(0.95) });
+            let within = search.within(&asked, least_score).expect("whole");
+            prop_assert_eq!(within.len(), ranked.len());
+            for (found, ranked) in [(found.expect("whole"), &ranked[..wanted.min(ranked.len())]), (within, &ranked[..])] {
+                let scores: Vec<f32> = found.iter().map(|found| found.score).collect();
+                prop_assert_eq!(&scores, ranked);
+                let mut ids: Vec<String> = Vec::new();
+                for found in &found {
+                    let scored = search.scored(found);
+                    prop_assert_eq!(Some(&scored.score), best.get(&scored.id));
+                    ids.push(scored.id);
+                }
+                ids.sort_unstable();
+                ids.dedup();
+                prop_assert_eq!(ids.len(), found.len(), "each document once");
+            }
+        }
+    }
+
+    #[test]
+    fn of_equal_scores_the_oldest_come_first_whichever_part_is_asked_first() {
+        // 1, 2, 4 and 8 documents of one passage: parts of very different sizes, all scores equal.
+        let documents = vec![vec![[1, 1, 1]]; 15];
+        let snapshot = snapshot(&documents);
+        assert!(snapshot.parts.len() > 2);
+        let search = Search::new(&snapshot, None, &[]).expect("parts in memory");
+        for documents in 1..15 {
+            let wanted = Wanted {
+                documents,
+                least_score: f32::NEG_INFINITY,
+                effort: Effort::Exact,
+            };
+            let found = search.best(&[1.0, 0.0, 0.0], wanted).expect("whole");
+            let ids: Vec<String> = found.iter().map(|found| search.scored(found).id).collect();
+            let oldest: Vec<String> = (0..documents).map(|nth| nth.to_string()).collect();
+            assert_eq!(ids, oldest);
+        }
+    }
+}

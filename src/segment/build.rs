@@ -71,7 +71,7 @@ pub(super) fn write(
     };
     let graph = (source.rows() as usize >= options.graph_from_rows.max(1)).then(|| {
         let builder = options.builder.get();
-        let graph = Frozen::new(keys.codes, spec.metric, builder, options.seed, stop);
+        let graph = Frozen::new(keys.codes, spec.metric, builder, None, options.seed, stop);
         let graph = graph.ok_or(Error::Cancelled)?;
         let sample = Sample {
             keys,
@@ -168,11 +168,8 @@ fn write_graph(graph: Option<&Frozen>, out: &mut SegmentWriter<'_>) -> io::Resul
         out.section(kind, |out| write_chunked(ids, |id| id.to_le_bytes(), out))
     };
     u32s(Kind::Seeds, graph.map_or(&[], |graph| &graph.seeds), out)?;
-    u32s(
-        Kind::Orphans,
-        graph.map_or(&[], |graph| &graph.orphans),
-        out,
-    )?;
+    // Every node of a new graph can be reached from its seeds.
+    u32s(Kind::Orphans, &[], out)?;
     u32s(
         Kind::Twins,
         graph.map_or(&[], |graph| graph.twins.as_flattened()),

@@ -1,45 +1,43 @@
 //! The frozen graph: what is stored of it, how it is made whole, how it is validated.
 //!
-//!   builder/ → a raw graph → `Frozen::new`: seeds, repaired links, orphans → sections → `Graph::open` → search.rs
+//!   builder/ → a raw graph, repaired → `Frozen::new` → sections → `Graph::open` → search.rs
 //!
 //! Upper layers are replaced by at most [`MAX_SEEDS`] of their nodes, which every walk scores first. Rows with equal codes
 //! would crowd each other out of the neighbour lists, so only the first of them is a node and the others are its *twins*,
-//! found through it. Every node is reachable from the seeds and orphans.
+//! found through it. Every node is reachable from the seeds; older files have orphans, from which walks start too.
 
 use std::collections::HashMap;
 
-use super::builder::{GraphBuilder, MAX_SEEDS, NONE, RawGraph, Task, WIDTH};
+use super::builder::{GraphBuilder, MAX_SEEDS, NONE, RawGraph, Start, Task, WIDTH, repair};
 use super::format::Kind;
-use super::kernel::{Kernel, prefetch_line};
+use super::kernel::prefetch_line;
 use super::map::as_u32;
 use super::sections::Sections;
 use super::vectors::Codes;
 use crate::error::Result;
 use crate::vector::Metric;
 
-/// A lost node is linked from one of so many nearest reachable nodes, or else becomes an orphan.
-const LINK_CANDIDATES: usize = 64;
-
 /// A graph ready to be written.
 pub(super) struct Frozen {
     /// Shape `[rows, WIDTH]`.
     pub neighbours: Vec<u32>,
     pub seeds: Vec<u32>,
-    pub orphans: Vec<u32>,
     /// Pairs of a node and a row with the same code, sorted.
     pub twins: Vec<[u32; 2]>,
 }
 
 impl Frozen {
-    /// Builds the graph of all rows. `None` if `stop` said so.
+    /// Builds the graph of all rows, from `start` on if there is one. `None` if `stop` said so.
     pub fn new(
         codes: Codes<'_>,
         metric: Metric,
         builder: &dyn GraphBuilder,
+        start: Option<Start<'_>>,
         seed: u64,
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Option<Self> {
         let (nodes, twins) = group_by_code(codes);
+        let now = start.map(|start| nodes_of(start.now, &twins, codes.rows()));
         let RawGraph {
             mut neighbours,
             seeds,
@@ -47,14 +45,16 @@ impl Frozen {
             codes,
             metric,
             nodes: &nodes,
+            start: start
+                .zip(now.as_deref())
+                .map(|(start, now)| Start { now, ..start }),
             seed,
             stop,
         })?;
-        let orphans = Repair::new(codes, &mut neighbours, &nodes).run(&seeds);
+        repair(codes, &nodes, &seeds, &mut neighbours);
         Some(Self {
             neighbours,
             seeds,
-            orphans,
             twins,
         })
     }
@@ -82,7 +82,7 @@ impl Frozen {
                 order.push(row);
             }
         };
-        for &start in self.seeds.iter().chain(&self.orphans) {
+        for &start in &self.seeds {
             place(start, &mut order);
         }
         let mut at = 0;
@@ -113,7 +113,6 @@ impl Frozen {
         let graph = Self {
             neighbours,
             seeds: all(&self.seeds),
-            orphans: all(&self.orphans),
             twins,
         };
         (graph, order)
@@ -124,7 +123,7 @@ impl Frozen {
         Graph {
             neighbours: &self.neighbours,
             seeds: &self.seeds,
-            orphans: &self.orphans,
+            orphans: &[],
             twins: &self.twins,
         }
     }
@@ -146,119 +145,14 @@ fn group_by_code(codes: Codes<'_>) -> (Vec<u32>, Vec<[u32; 2]>) {
     (nodes, twins)
 }
 
-/// Back links keep only the nearest, so a tight cluster can end up with no link from outside. This links it again.
-struct Repair<'a> {
-    codes: Codes<'a>,
-    neighbours: &'a mut [u32],
-    nodes: &'a [u32],
-    reached: Vec<bool>,
-    queue: Vec<u32>,
-}
-
-impl<'a> Repair<'a> {
-    fn new(codes: Codes<'a>, neighbours: &'a mut [u32], nodes: &'a [u32]) -> Self {
-        Self {
-            codes,
-            neighbours,
-            nodes,
-            reached: vec![false; codes.rows() as usize],
-            queue: Vec::new(),
-        }
+/// For each row its node; [`NONE`] stays.
+fn nodes_of(rows: &[u32], twins: &[[u32; 2]], count: u32) -> Vec<u32> {
+    let mut nodes: Vec<u32> = (0..count).collect();
+    for &[node, twin] in twins {
+        nodes[twin as usize] = node;
     }
-
-    /// Returns the orphans.
-    fn run(mut self, seeds: &[u32]) -> Vec<u32> {
-        for &seed in seeds {
-            self.reached[seed as usize] = true;
-        }
-        self.queue.extend(seeds);
-        self.spread();
-        // Nearly every lost node links to some node that is reached; a link back from there costs no search.
-        for &lost in self.nodes {
-            if !self.reached[lost as usize]
-                && let Some(from) = self.neighbour_with_room(lost)
-            {
-                self.link(from, lost);
-            }
-        }
-        let mut orphans = Vec::new();
-        for &lost in self.nodes {
-            if self.reached[lost as usize] {
-                continue;
-            }
-            match self.nearest_with_room(lost) {
-                Some(from) => self.link(from, lost),
-                None => {
-                    orphans.push(lost);
-                    self.reach(lost);
-                }
-            }
-        }
-        orphans
-    }
-
-    fn link(&mut self, from: u32, lost: u32) {
-        let slot = self.free_slot(from).expect("the caller saw it");
-        self.neighbours[slot] = lost;
-        self.reach(lost);
-    }
-
-    fn reach(&mut self, node: u32) {
-        self.reached[node as usize] = true;
-        self.queue.push(node);
-        self.spread();
-    }
-
-    fn spread(&mut self) {
-        while let Some(node) = self.queue.pop() {
-            for slot in node as usize * WIDTH..(node as usize + 1) * WIDTH {
-                let neighbour = self.neighbours[slot];
-                if neighbour != NONE
-                    && !std::mem::replace(&mut self.reached[neighbour as usize], true)
-                {
-                    self.queue.push(neighbour);
-                }
-            }
-        }
-    }
-
-    fn neighbour_with_room(&self, lost: u32) -> Option<u32> {
-        let list = &self.neighbours[lost as usize * WIDTH..][..WIDTH];
-        let mut linked = list.iter().copied().filter(|&node| node != NONE);
-        linked.find(|&node| self.reached[node as usize] && self.free_slot(node).is_some())
-    }
-
-    fn nearest_with_room(&self, lost: u32) -> Option<u32> {
-        let kernel = Kernel::best();
-        let code = self.codes.row(lost);
-        let distance = |node: u32| {
-            let other = self.codes.row(node);
-            i64::from(kernel.dot(other, other)) - 2 * i64::from(kernel.dot(other, code))
-        };
-        let reached = self
-            .nodes
-            .iter()
-            .copied()
-            .filter(|&node| self.reached[node as usize]);
-        let mut near: Vec<(i64, u32)> = reached.map(|node| (distance(node), node)).collect();
-        let wanted = LINK_CANDIDATES.min(near.len());
-        if wanted > 0 {
-            near.select_nth_unstable(wanted - 1);
-        }
-        near.truncate(wanted);
-        near.sort_unstable();
-        near.into_iter()
-            .map(|(_, node)| node)
-            .find(|&node| self.free_slot(node).is_some())
-    }
-
-    fn free_slot(&self, node: u32) -> Option<usize> {
-        let start = node as usize * WIDTH;
-        self.neighbours[start..start + WIDTH]
-            .iter()
-            .position(|&neighbour| neighbour == NONE)
-            .map(|at| start + at)
-    }
+    let node = |&row: &u32| nodes.get(row as usize).copied().unwrap_or(NONE);
+    rows.iter().map(node).collect()
 }
 
 /// The graph of an open segment.
@@ -400,54 +294,6 @@ fn wrong_twin(twins: &[[u32; 2]], rows: u32) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const NODES: u32 = 400;
-
-    /// Links each node to the `links` next ones of its island of 40.
-    struct Islands {
-        links: u32,
-    }
-
-    impl GraphBuilder for Islands {
-        fn build(&self, task: &Task<'_>) -> Option<RawGraph> {
-            let mut neighbours = vec![NONE; task.nodes.len() * WIDTH];
-            for (row, list) in (0u32..).zip(neighbours.chunks_exact_mut(WIDTH)) {
-                let linked = (1..=self.links).map(|step| row / 40 * 40 + (row + step) % 40);
-                list.iter_mut()
-                    .zip(linked)
-                    .for_each(|(slot, to)| *slot = to);
-            }
-            // The last islands have no seeds.
-            let seeds = (0..MAX_SEEDS as u32).collect();
-            Some(RawGraph { neighbours, seeds })
-        }
-    }
-
-    fn codes() -> Vec<i8> {
-        // Different codes; islands lie apart.
-        let code = |row: u32| {
-            (0..64).map(move |at| {
-                if at == 0 {
-                    (row / 40) as i8
-                } else {
-                    ((row % 40) >> (at % 6) & 1) as i8
-                }
-            })
-        };
-        (0..NODES).flat_map(code).collect()
-    }
-
-    fn reached(frozen: &Frozen) -> usize {
-        let mut reached = vec![false; NODES as usize];
-        let mut queue: Vec<u32> = [frozen.seeds.as_slice(), &frozen.orphans].concat();
-        while let Some(node) = queue.pop() {
-            if !std::mem::replace(&mut reached[node as usize], true) {
-                let list = &frozen.neighbours[node as usize * WIDTH..][..WIDTH];
-                queue.extend(list.iter().filter(|&&neighbour| neighbour != NONE));
-            }
-        }
-        reached.into_iter().filter(|&reached| reached).count()
-    }
-
     #[test]
     fn twins_stand_in_order_behind_their_node_and_once() {
         assert_eq!(wrong_twin(&[[0, 3], [0, 5], [1, 2]], 6), None);
@@ -461,39 +307,5 @@ mod tests {
         ] {
             assert_eq!(wrong_twin(twins, 6), Some(at), "{twins:?}");
         }
-    }
-
-    #[test]
-    fn islands_without_a_seed_are_linked_again() {
-        let codes = codes();
-        let frozen = Frozen::new(
-            Codes::new(&codes, 64),
-            Metric::L2,
-            &Islands { links: 3 },
-            0,
-            &|| false,
-        )
-        .expect("nothing stops it");
-        assert_eq!(frozen.seeds.len(), MAX_SEEDS);
-        assert!(frozen.orphans.is_empty());
-        assert_eq!(reached(&frozen), NODES as usize);
-    }
-
-    #[test]
-    fn islands_that_no_list_has_room_for_become_orphans() {
-        let codes = codes();
-        let frozen = Frozen::new(
-            Codes::new(&codes, 64),
-            Metric::L2,
-            &Islands {
-                links: WIDTH as u32,
-            },
-            0,
-            &|| false,
-        )
-        .expect("nothing stops it");
-        // Three islands have no seed; one orphan reaches the rest of its island.
-        assert_eq!(frozen.orphans, [280, 320, 360]);
-        assert_eq!(reached(&frozen), NODES as usize);
     }
 }

@@ -109,7 +109,10 @@ impl Sections {
     pub fn pin(&self, kinds: &[Kind]) -> Result<()> {
         let copy = |&kind: &Kind| {
             self.verify_once(kind)?;
-            Ok((kind, Map::pin(&self.map.bytes()[self.range(kind)], &self.path)?))
+            Ok((
+                kind,
+                Map::pin(&self.map.bytes()[self.range(kind)], &self.path)?,
+            ))
         };
         let copies = kinds.iter().map(copy).collect::<Result<_>>()?;
         // Another thread may have come first, to the same end.

@@ -1,15 +1,14 @@
-//! Exact distances between rows, from their codes.
+//! Distances between rows, exact for their codes.
 //!
 //! The squared Euclidean distance `|a|² + |b|² − 2·a·b` of int8 codes is an integer: symmetric, never negative, and the same
 //! on every machine. A component is at most 127 and a row has at most 65,536 of them, so a distance is at most
 //! 4 · 127² · 65,536 < 2³² and fits `u32`; wrapping arithmetic therefore gives it exactly.
 //!
-//! Under the inner product a long row is near to more queries than a short one, which distances between rows do not show.
-//! Each row x gets one more component `√(R² − |x|²)`, R being the longest row's length (Bachrach et al. 2014, "Speeding up
-//! the Xbox recommender system using a Euclidean transformation for inner-product spaces"): then the rows nearest to a
-//! query, whose own last component is zero, are those with the greatest product. All rows lie on a sphere, so the bound of
-//! a distance stays; the component is rounded to an integer. What codes leave out, the centre, adds the same to each
-//! row's product.
+//! Under the inner product rows are linked by their products, as queries will compare them (Morozov & Babenko 2018,
+//! "Non-metric similarity graphs for maximum inner product search"): `R² − a·b` with R the longest row's length, which is
+//! no metric, but never negative and below 2·R². Linked by Euclidean distance, or by that of Bachrach et al. 2014 with one
+//! more component for the length, few rows have a link to a long one, and walks miss most of the answer where lengths
+//! vary. What codes leave out, the centre, adds the same to each row's product with a query.
 
 use rayon::prelude::*;
 
@@ -21,10 +20,14 @@ use crate::vector::Metric;
 pub(super) struct Distances<'a> {
     codes: Codes<'a>,
     kernel: Kernel,
+    frame: Frame,
+}
+
+enum Frame {
     /// Each row's product with itself.
-    squares: Vec<u32>,
-    /// Each row's further component; empty where the metric has none.
-    further: Vec<i32>,
+    Squares(Vec<u32>),
+    /// R²
+    Highest(u32),
 }
 
 impl<'a> Distances<'a> {
@@ -35,24 +38,15 @@ impl<'a> Distances<'a> {
             kernel.dot(code, code) as u32
         };
         let squares: Vec<u32> = (0..codes.rows()).into_par_iter().map(square).collect();
-        let further = match metric {
-            Metric::Cosine | Metric::L2 => Vec::new(),
-            Metric::Dot => {
-                let longest = squares.iter().copied().max().unwrap_or(0);
-                let further = |&square: &u32| f64::from(longest - square).sqrt().round() as i32;
-                squares.iter().map(further).collect()
-            }
+        let frame = match metric {
+            Metric::Cosine | Metric::L2 => Frame::Squares(squares),
+            Metric::Dot => Frame::Highest(squares.into_iter().max().unwrap_or(0)),
         };
         Self {
             codes,
             kernel,
-            squares,
-            further,
+            frame,
         }
-    }
-
-    pub fn rows(&self) -> u32 {
-        self.codes.rows()
     }
 
     /// The distance of two rows.
@@ -75,13 +69,11 @@ impl<'a> Distances<'a> {
     }
 
     fn combine(&self, a: u32, b: u32, product: i32) -> u32 {
-        let (a, b) = (a as usize, b as usize);
-        let distance = self.squares[a]
-            .wrapping_add(self.squares[b])
-            .wrapping_sub((product as u32).wrapping_mul(2));
-        match self.further.is_empty() {
-            true => distance,
-            false => distance.wrapping_add((self.further[a] - self.further[b]).pow(2) as u32),
+        match &self.frame {
+            Frame::Squares(squares) => squares[a as usize]
+                .wrapping_add(squares[b as usize])
+                .wrapping_sub((product as u32).wrapping_mul(2)),
+            Frame::Highest(square) => square.wrapping_sub(product as u32),
         }
     }
 }

@@ -98,3 +98,47 @@ impl Locked<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_added_at_once_are_all_there_and_readers_see_nothing_else() {
+        let links = Links::new(2, 12);
+        std::thread::scope(|scope| {
+            for first in [0, 3, 6] {
+                let links = &links;
+                scope.spawn(move || {
+                    for row in first..first + 3 {
+                        assert!(links.lock(1).add(row));
+                        assert!(links.read(1).all(|row| row < 9));
+                    }
+                });
+            }
+            scope.spawn(|| {
+                // Rewriting under the lock loses nothing that came before.
+                for _ in 0..3 {
+                    let list = links.lock(1);
+                    let mut rows: Vec<u32> = list.rows().collect();
+                    rows.reverse();
+                    list.replace(rows);
+                }
+            });
+        });
+        let mut rows: Vec<u32> = links.read(1).collect();
+        rows.sort_unstable();
+        assert_eq!(rows, (0..9).collect::<Vec<_>>());
+        assert_eq!(links.read(0).count(), 0);
+    }
+
+    #[test]
+    fn a_full_list_takes_only_what_it_has() {
+        let links = Links::new(1, 2);
+        let list = links.lock(0);
+        assert!(list.add(5) && list.add(6) && list.add(5));
+        assert!(!list.add(7));
+        list.replace([7]);
+        assert_eq!(list.rows().collect::<Vec<_>>(), [7]);
+    }
+}

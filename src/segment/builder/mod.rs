@@ -1,17 +1,25 @@
 //! Codes → a raw graph.
 
 mod distance;
+mod extend;
 mod hnsw_rs;
+mod insert;
 mod links;
 mod parallel;
+mod repair;
 mod select;
 mod walk;
+
+#[cfg(test)]
+mod tests;
 
 use super::vectors::Codes;
 use crate::vector::Metric;
 
-pub(super) use hnsw_rs::HnswRs;
-pub(super) use parallel::Parallel;
+pub(super) use extend::Start;
+use hnsw_rs::HnswRs;
+use parallel::Parallel;
+pub(super) use repair::repair;
 
 /// Neighbours of a node, at most.
 pub(super) const WIDTH: usize = 32;
@@ -28,6 +36,8 @@ pub(super) struct Task<'a> {
     pub metric: Metric,
     /// Rows of `codes` that all differ.
     pub nodes: &'a [u32],
+    /// A graph over some of the nodes to go on from. A builder may leave it aside and begin anew.
+    pub start: Option<Start<'a>>,
     /// Shuffles the order of insertion.
     pub seed: u64,
     /// Asked often: shall the build stop?

@@ -1,222 +1,156 @@
 //! Our own builder: HNSW's construction on one flat layer, entered from seeds, by all threads of the rayon pool.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-use super::distance::{Distances, Near};
+use super::distance::Distances;
+use super::insert::{Growing, Worker};
 use super::links::Links;
-use super::select::select;
-use super::walk::Walk;
-use super::{GraphBuilder, MAX_SEEDS, NONE, RawGraph, Task, WIDTH, shuffled};
+use super::{GraphBuilder, MAX_SEEDS, NONE, RawGraph, Start, Task, WIDTH, shuffled};
 
+/// Nodes that a thread takes at once, between two questions whether to stop.
+const NODES_AT_ONCE: usize = 16;
+
+/// How much work goes into a graph.
 #[derive(Clone, Debug)]
-pub(in crate::segment) struct Parallel {
+pub(in crate::segment) struct Settings {
+    /// Nodes that the walk for a node's first neighbours keeps.
+    pub first_ef: usize,
+    /// Nodes that the walk for its better ones keeps.
     pub ef: usize,
+    /// Neighbours that a node chooses, at most; back links may fill the rest of its list.
     pub links: usize,
+    /// Slots of a list while the graph grows: room beyond [`WIDTH`] lets many back links pay for one choice among them.
     pub room: usize,
+    /// See [`select`](super::select::select).
     pub slack: f32,
-    pub fill: bool,
-    pub final_slack: f32,
-    pub final_fill: bool,
+    /// How often each node is inserted: the second time it sees a whole graph.
     pub passes: usize,
-    pub seeds: usize,
+    /// Entries of the walks for neighbours.
+    pub entries: usize,
 }
 
+/// Builds on all threads of the current rayon pool. On one thread the same task gives the same graph.
+pub(in crate::segment) struct Parallel(pub Settings);
+
 impl Parallel {
-    pub const DEFAULT: Self = Self {
-        ef: 200,
-        links: 16,
+    /// As measured: see the module's text.
+    pub const DEFAULT: Self = Self(Settings {
+        first_ef: 64,
+        ef: 100,
+        links: 24,
         room: 48,
-        slack: 1.0,
-        fill: false,
-        final_slack: 1.0,
-        final_fill: false,
-        passes: 1,
-        seeds: MAX_SEEDS,
-    };
+        slack: 1.1,
+        passes: 2,
+        entries: 32,
+    });
 }
 
 impl GraphBuilder for Parallel {
     fn build(&self, task: &Task<'_>) -> Option<RawGraph> {
+        let Self(settings) = self;
         let order = shuffled(task.nodes, task.seed);
-        let distances = Distances::new(task.codes, task.metric);
-        let links = Links::new(task.codes.rows(), self.room);
-        let seeds: Vec<u32> = order.iter().copied().take(self.seeds).collect();
-        let build = Build {
-            settings: self,
-            distances,
-            links,
-            stop: task.stop,
+        let growing = Growing {
+            settings,
+            distances: Distances::new(task.codes, task.metric),
+            links: Links::new(task.codes.rows(), settings.room),
         };
-        // The first ones alone, so that all others find a graph to enter.
-        let mut worker = Worker::new(task.codes.rows());
-        for (at, &node) in seeds.iter().enumerate() {
-            build.insert(node, &seeds[..at], &mut worker);
+        if let Some(start) = &task.start {
+            let carry = |old, worker: &mut Worker| growing.carry(start, old, worker);
+            each(task, &start.kept(), carry)?;
         }
-        if !build.each(&order[seeds.len()..], |node, worker| {
-            build.insert(node, &seeds, worker)
-        }) {
-            return None;
-        }
-        for _ in 1..self.passes {
-            if !build.each(&order, |node, worker| build.insert(node, &seeds, worker)) {
-                return None;
+        let linked = |node: u32| growing.links.read(node).next().is_some();
+        let mut new: Vec<u32> = order
+            .iter()
+            .copied()
+            .filter(|&node| !linked(node))
+            .collect();
+        let fresh = new.len() == order.len();
+        let mut taken = HashSet::new();
+        let seeds: Vec<u32> = task
+            .start
+            .iter()
+            .flat_map(Start::seeds)
+            .chain(order.iter().copied())
+            .filter(|&node| (fresh || linked(node)) && taken.insert(node))
+            .take(MAX_SEEDS)
+            .collect();
+        let entries = &seeds[..settings.entries.min(seeds.len())];
+        if fresh {
+            // The first ones alone, so that all others find a graph to enter.
+            let mut worker = Worker::new(task.codes.rows());
+            for (at, &node) in entries.iter().enumerate() {
+                growing.insert(node, &entries[..at], settings.first_ef, &mut worker);
             }
         }
-        if !build.each(&order, |node, worker| build.shrink(node, worker)) {
-            return None;
+        each(task, &new, |node, worker| {
+            growing.insert(node, entries, settings.first_ef, worker)
+        })?;
+        for _ in 1..settings.passes {
+            new = chained(&new, &growing.links, task.codes.rows());
+            each(task, &new, |node, worker| {
+                growing.insert(node, entries, settings.ef, worker)
+            })?;
         }
+        each(task, &order, |node, worker| growing.shorten(node, worker))?;
         let mut neighbours = vec![NONE; task.codes.rows() as usize * WIDTH];
-        for (row, list) in neighbours.chunks_exact_mut(WIDTH).enumerate() {
-            list.iter_mut()
-                .zip(build.links.read(row as u32))
-                .for_each(|(slot, row)| *slot = row);
+        for (row, list) in (0..).zip(neighbours.chunks_exact_mut(WIDTH)) {
+            let linked = list.iter_mut().zip(growing.links.read(row));
+            linked.for_each(|(slot, row)| *slot = row);
         }
         Some(RawGraph { neighbours, seeds })
     }
 }
 
-struct Build<'a> {
-    settings: &'a Parallel,
-    distances: Distances<'a>,
-    links: Links,
-    stop: &'a (dyn Fn() -> bool + Sync),
+/// The nodes in an order where each mostly stands behind one of its neighbours: walks for such nodes meet the same rows,
+/// which are then in the processor's cache.
+fn chained(nodes: &[u32], links: &Links, rows: u32) -> Vec<u32> {
+    let mut waiting = vec![false; rows as usize];
+    nodes.iter().for_each(|&node| waiting[node as usize] = true);
+    let mut chain = Vec::with_capacity(nodes.len());
+    let mut stack = Vec::new();
+    for &first in nodes {
+        stack.push(first);
+        while let Some(node) = stack.pop() {
+            if std::mem::take(&mut waiting[node as usize]) {
+                chain.push(node);
+                let behind = stack.len();
+                stack.extend(links.read(node).filter(|&next| waiting[next as usize]));
+                // The nearest, which stand first in their list, come next.
+                stack[behind..].reverse();
+            }
+        }
+    }
+    chain
 }
 
-struct Worker {
-    walk: Walk,
-    rows: Vec<u32>,
-    products: Vec<i32>,
-    candidates: Vec<Near>,
-    kept: Vec<u32>,
-}
-
-impl Worker {
-    fn new(rows: u32) -> Self {
-        Self {
-            walk: Walk::new(rows),
-            rows: Vec::new(),
-            products: Vec::new(),
-            candidates: Vec::new(),
-            kept: Vec::new(),
-        }
-    }
-}
-
-impl Build<'_> {
-    /// Does `work` for all nodes, roughly in order; in order if the pool has one thread. `false` if it was stopped.
-    fn each(&self, nodes: &[u32], work: impl Fn(u32, &mut Worker) + Sync) -> bool {
-        let next = AtomicUsize::new(0);
-        let stopped = AtomicBool::new(false);
-        let run = || {
-            let mut worker = Worker::new(self.distances.rows());
-            loop {
-                let at = next.fetch_add(16, Relaxed);
-                if at >= nodes.len() || stopped.load(Relaxed) {
-                    break;
-                }
-                if (self.stop)() {
-                    stopped.store(true, Relaxed);
-                }
-                for &node in nodes[at..].iter().take(16) {
-                    work(node, &mut worker);
-                }
+/// Does `work` for all nodes on all threads, roughly in order, on one thread in order. `None` if it was stopped.
+fn each(task: &Task<'_>, nodes: &[u32], work: impl Fn(u32, &mut Worker) + Sync) -> Option<()> {
+    let next = AtomicUsize::new(0);
+    let stopped = AtomicBool::new(false);
+    let run = || {
+        let mut worker = Worker::new(task.codes.rows());
+        while !stopped.load(Relaxed) {
+            let start = next.fetch_add(NODES_AT_ONCE, Relaxed);
+            let Some(nodes) = nodes.get(start..) else {
+                break;
+            };
+            if nodes.is_empty() {
+                break;
             }
-        };
-        rayon::scope(|scope| {
-            for _ in 0..rayon::current_num_threads() {
-                scope.spawn(|_| run());
+            if (task.stop)() {
+                stopped.store(true, Relaxed);
+                break;
             }
-        });
-        !stopped.load(Relaxed)
-    }
-
-    fn insert(&self, node: u32, seeds: &[u32], worker: &mut Worker) {
-        let found =
-            worker
-                .walk
-                .nearest(&self.links, &self.distances, node, seeds, self.settings.ef);
-        worker.candidates.clear();
-        worker.candidates.extend(found);
-        {
-            let list = self.links.lock(node);
-            let before = worker.candidates.len();
-            for row in list.rows() {
-                if !worker.candidates[..before]
-                    .iter()
-                    .any(|near| near.row() == row)
-                {
-                    worker
-                        .candidates
-                        .push(Near::new(self.distances.between(node, row), row));
-                }
+            for &node in nodes.iter().take(NODES_AT_ONCE) {
+                work(node, &mut worker);
             }
-            worker.candidates.sort_unstable();
-            select(
-                &self.distances,
-                &worker.candidates,
-                self.settings.links,
-                self.settings.slack,
-                self.settings.fill,
-                &mut worker.kept,
-            );
-            list.replace(worker.kept.iter().copied());
         }
-        let chosen = std::mem::take(&mut worker.kept);
-        for &neighbour in &chosen {
-            self.link(neighbour, node, worker);
+    };
+    rayon::scope(|scope| {
+        for _ in 0..rayon::current_num_threads() {
+            scope.spawn(|_| run());
         }
-        worker.kept = chosen;
-    }
-
-    /// Adds the link `from` → `to`; a full list is selected anew.
-    fn link(&self, from: u32, to: u32, worker: &mut Worker) {
-        let list = self.links.lock(from);
-        if list.add(to) {
-            return;
-        }
-        worker.rows.clear();
-        worker.rows.extend(list.rows());
-        worker.rows.push(to);
-        self.distances.each(
-            from,
-            &worker.rows,
-            &mut worker.products,
-            &mut worker.candidates,
-        );
-        worker.candidates.sort_unstable();
-        select(
-            &self.distances,
-            &worker.candidates,
-            WIDTH,
-            self.settings.slack,
-            self.settings.fill,
-            &mut worker.kept,
-        );
-        list.replace(worker.kept.iter().copied());
-    }
-
-    fn shrink(&self, node: u32, worker: &mut Worker) {
-        let list = self.links.lock(node);
-        worker.rows.clear();
-        worker.rows.extend(list.rows());
-        if worker.rows.len() <= WIDTH {
-            return;
-        }
-        self.distances.each(
-            node,
-            &worker.rows,
-            &mut worker.products,
-            &mut worker.candidates,
-        );
-        worker.candidates.sort_unstable();
-        select(
-            &self.distances,
-            &worker.candidates,
-            WIDTH,
-            self.settings.final_slack,
-            self.settings.final_fill,
-            &mut worker.kept,
-        );
-        list.replace(worker.kept.iter().copied());
-    }
+    });
+    (!stopped.into_inner()).then_some(())
 }

@@ -5,14 +5,13 @@ use super::distance::{Distances, Near};
 
 /// Keeps at most `most` of `candidates`, which stand nearest first and all differ.
 ///
-/// A candidate is kept unless some kept one is nearer to it, by the factor `slack` of squared distances, than the node
-/// itself: a walk would reach it through that one. If `fill`, room left is then given to the nearest that were passed over.
+/// A candidate is passed over where a kept one is nearer to it, `slack` times over in squared distance, than the node
+/// itself: a walk reaches it through that one.
 pub(super) fn select(
     distances: &Distances<'_>,
     candidates: &[Near],
     most: usize,
     slack: f32,
-    fill: bool,
     kept: &mut Vec<u32>,
 ) {
     kept.clear();
@@ -21,22 +20,10 @@ pub(super) fn select(
             break;
         }
         let own = candidate.distance() as f32;
-        let covered = kept
-            .iter()
-            .any(|&other| slack * (distances.between(candidate.row(), other) as f32) < own);
-        if !covered {
+        let nearer =
+            |&other: &u32| slack * (distances.between(candidate.row(), other) as f32) < own;
+        if !kept.iter().any(nearer) {
             kept.push(candidate.row());
-        }
-    }
-    if fill {
-        let chosen = kept.len();
-        for candidate in candidates {
-            if kept.len() == most {
-                break;
-            }
-            if !kept[..chosen].contains(&candidate.row()) {
-                kept.push(candidate.row());
-            }
         }
     }
 }

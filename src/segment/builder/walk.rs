@@ -1,7 +1,6 @@
 //! The search that finds a node's neighbours: HNSW's algorithm 2 with a sorted array as its beam.
 
 use super::distance::{Distances, Near};
-use super::links::Links;
 
 /// What a walk needs; the next walk of the thread uses it again.
 pub(super) struct Walk {
@@ -31,10 +30,10 @@ impl Walk {
         }
     }
 
-    /// About the `ef` nearest nodes to `target`, the nearest first, without itself. The walk starts at `seeds`.
-    pub fn nearest(
+    /// About the `ef` nearest nodes to `target` along `links`, the nearest first, without itself. Starts at `seeds`.
+    pub fn nearest<I: IntoIterator<Item = u32>>(
         &mut self,
-        links: &Links,
+        links: impl Fn(u32) -> I,
         distances: &Distances<'_>,
         target: u32,
         seeds: &[u32],
@@ -44,14 +43,13 @@ impl Walk {
         self.visited[target as usize] = self.walk;
         self.visit(seeds.iter().copied());
         // Every node of the beam before this place is expanded.
-        let mut next = self.score(distances, target, ef);
-        while next < self.beam.len() {
-            if !self.open[next] {
+        let mut next = self.score(distances, target, ef).min(self.beam.len());
+        while let Some(open) = self.open.get_mut(next) {
+            if !std::mem::take(open) {
                 next += 1;
                 continue;
             }
-            self.open[next] = false;
-            self.visit(links.read(self.beam[next].row()));
+            self.visit(links(self.beam[next].row()));
             next = (next + 1).min(self.score(distances, target, ef));
         }
         &self.beam
@@ -67,7 +65,7 @@ impl Walk {
         self.open.clear();
     }
 
-    fn visit(&mut self, rows: impl Iterator<Item = u32>) {
+    fn visit(&mut self, rows: impl IntoIterator<Item = u32>) {
         self.fresh.clear();
         for row in rows {
             let last = &mut self.visited[row as usize];

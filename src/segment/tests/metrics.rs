@@ -29,7 +29,11 @@ fn vectors(random: &mut Random, metric: Metric, rows: usize, dimension: usize) -
             vectors.push(vectors[random.below(nth)].clone());
             continue;
         }
-        let length = 0.2 + random.below(100) as f32 / 20.0;
+        // Under the inner product few long rows among many short ones are the hard case.
+        let length = match metric {
+            Metric::Dot => 0.2 + (random.below(100) as f32 / 60.0).powi(4),
+            _ => 0.2 + random.below(100) as f32 / 20.0,
+        };
         let near = random.near(centres[nth % 4].as_slice(), 0.3);
         let values: Vec<f32> = near.as_slice().iter().map(|x| x * length).collect();
         let vector = Vector::new(values).expect("finite");
