@@ -4,6 +4,7 @@
 //! so far. Rows are passages, and a document may hold many of the best: where the best rows do not show enough documents,
 //! twice as many are asked for.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::part::{Part, Snapshot};
 use super::query::{Hit, Scored};
 use crate::error::Result;
 use crate::filter::Filter;
-use crate::segment::{Effort, Nearest, Segment, Selection};
+use crate::segment::{Effort, Nearest, Segment, Selection, SlotSet};
 
 /// The parts of a snapshot with the rows that may be found in each.
 pub(super) struct Search<'a> {
@@ -26,23 +27,18 @@ pub(super) struct Search<'a> {
     many_passages: bool,
 }
 
+/// A part, and which of its rows may be found.
 struct Searched<'a> {
     segment: Arc<Segment>,
-    eligible: Eligible<'a>,
+    matching: Option<Arc<SlotSet>>,
+    without: Cow<'a, SlotSet>,
 }
 
-enum Eligible<'a> {
-    Live(&'a Part),
-    Except(RoaringBitmap),
-    Only(RoaringBitmap),
-}
-
-impl Eligible<'_> {
+impl Searched<'_> {
     fn selection(&self) -> Selection<'_> {
-        match self {
-            Self::Live(part) => part.live(),
-            Self::Except(rows) => Selection::Except(rows),
-            Self::Only(rows) => Selection::Only(rows),
+        Selection {
+            only: self.matching.as_deref(),
+            ..Selection::except(&self.without)
         }
     }
 }
@@ -79,12 +75,17 @@ impl<'a> Search<'a> {
             for &(_, document) in without.iter().filter(|&&(part, _)| part == at) {
                 left_out.insert_range(segment.rows_of(document));
             }
-            let eligible = match filter {
-                None if left_out.is_empty() => Eligible::Live(part),
-                None => Eligible::Except(left_out | &*part.dead),
-                Some(filter) => Eligible::Only(segment.matching(filter)? - &*part.dead - left_out),
+            let matching = filter.map(|filter| segment.matching(filter)).transpose()?;
+            let without = if left_out.is_empty() {
+                Cow::Borrowed(part.dead_slots(&segment)?)
+            } else {
+                Cow::Owned(segment.slots_of(&(left_out | &*part.dead))?)
             };
-            Ok(Searched { segment, eligible })
+            Ok(Searched {
+                segment,
+                matching,
+                without,
+            })
         };
         let parts: Vec<_> = snapshot
             .parts
@@ -125,7 +126,7 @@ impl<'a> Search<'a> {
     pub fn within(&self, query: &[f32], least_score: f32) -> Result<Vec<Found>> {
         let mut found = Vec::new();
         for (part, searched) in self.parts.iter().enumerate() {
-            let selection = searched.eligible.selection();
+            let selection = searched.selection();
             let hits = searched.segment.within(query, least_score, selection)?;
             found.extend(hits.into_iter().map(|hit| Found {
                 part,
@@ -144,7 +145,7 @@ impl<'a> Search<'a> {
             return Ok(best);
         }
         for &part in &self.order {
-            let Searched { segment, eligible } = &self.parts[part];
+            let searched = &self.parts[part];
             let worst = best.get(rows - 1).map(|found| found.score);
             let nearest = Nearest {
                 vector: query,
@@ -154,7 +155,7 @@ impl<'a> Search<'a> {
                 least_score: worst
                     .map_or(wanted.least_score, |score| score.max(wanted.least_score)),
             };
-            let hits = segment.search(&nearest, eligible.selection())?;
+            let hits = searched.segment.search(&nearest, searched.selection())?;
             best.extend(hits.into_iter().map(|hit| Found {
                 part,
                 row: hit.row,

@@ -4,10 +4,13 @@ use std::borrow::Borrow;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::format::{Header, Kind};
+use super::calibration::{Calibration, Sample};
+use super::format::{Header, Kind, VERSION};
 use super::graph::Frozen;
+use super::kernel::Kernel;
 use super::quantise::Quantiser;
-use super::vectors::Codes;
+use super::source::{InMemory, Source, Stop};
+use super::vectors::{Codes, Keys};
 use super::writer::SegmentWriter;
 use super::{BuildOptions, EmbeddedDocument, SegmentSpec, documents as tables, text};
 use crate::error::{Error, Result};
@@ -28,28 +31,71 @@ pub(crate) fn build(
     out: &mut dyn Write,
 ) -> Result<()> {
     let documents: Vec<&EmbeddedDocument> = documents.iter().map(Borrow::borrow).collect();
-    let documents = documents.as_slice();
-    tables::check(documents)?;
-    let rows = rows_of(spec, documents)?;
-    let (quantiser, codes) = Quantiser::fit(&rows, spec.dimension);
-    let graph = if rows.len() >= options.graph_from_rows.max(1) {
-        let codes = Codes::new(&codes, spec.dimension);
-        Frozen::new(
-            codes,
-            spec.metric,
-            options.builder.get(),
-            options.seed,
-            &|| false,
-        )
-    } else {
-        None
+    let source = InMemory::new(spec, &documents)?;
+    write(spec, &source, options, &|| false, out)
+}
+
+/// Writes the segment of a source. In memory it takes the codes, the graph while it is built, and the fields' columns;
+/// vectors and texts pass through one by one.
+///
+/// # Errors
+/// [`Error::DuplicateId`]; [`Error::Cancelled`] if `stop` said so; [`Error::Io`] if `out` fails; and what the source says.
+pub(super) fn write(
+    spec: &SegmentSpec,
+    source: &dyn Source,
+    options: &BuildOptions,
+    stop: Stop<'_>,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let go_on = || {
+        if stop() {
+            Err(Error::Cancelled)
+        } else {
+            Ok(())
+        }
     };
-    let text = text::write(documents)?;
+    let vector = |row| go_on().and_then(|()| source.vector(row));
+    let id_order = tables::id_order(source)?;
+    let (quantiser, codes) = Quantiser::fit(source.rows(), spec.dimension, vector)?;
+    go_on()?;
+    let kernel = Kernel::best();
+    let keys = Codes::new(&codes, spec.dimension);
+    let squares = match spec.metric {
+        Metric::Cosine | Metric::Dot => Vec::new(),
+        Metric::L2 => keys.squares(kernel),
+    };
+    let keys = Keys {
+        codes: keys,
+        kernel,
+        squares: &squares,
+    };
+    let graph = (source.rows() as usize >= options.graph_from_rows.max(1)).then(|| {
+        let builder = options.builder.get();
+        let graph = Frozen::new(keys.codes, spec.metric, builder, options.seed, stop);
+        let graph = graph.ok_or(Error::Cancelled)?;
+        let sample = Sample {
+            keys,
+            graph: graph.as_graph(),
+            quantiser: &quantiser,
+            metric: spec.metric,
+            seed: options.seed,
+            stop,
+        };
+        let calibration = Calibration::measure(&sample, vector)?;
+        Ok((graph.in_walking_order(), calibration))
+    });
+    let graph = graph.transpose()?;
+    let calibration = graph.as_ref().map(|(_, calibration)| calibration);
+    let order = graph.as_ref().map(|((_, order), _)| order.as_slice());
+    let row = |slot: u32| order.map_or(slot, |order| order[slot as usize]);
+    let graph = graph.as_ref().map(|((graph, _), _)| graph);
+    let text = text::write(source, options.scratch.as_deref(), stop)?;
     let header = Header {
+        version: VERSION,
         metric: metric_code(spec.metric),
         dimension: spec.dimension as u32,
-        rows: rows.len() as u32,
-        documents: documents.len() as u32,
+        rows: source.rows(),
+        documents: source.documents(),
     };
     let mut write = || {
         let mut out = SegmentWriter::new(out, header)?;
@@ -57,29 +103,48 @@ pub(crate) fn build(
             out.write_all(spec.fingerprint.as_bytes())
         })?;
         out.section(Kind::Quantiser, |out| quantiser.write(out))?;
-        out.section(Kind::Documents, |out| tables::write_entries(documents, out))?;
-        out.section(Kind::Ids, |out| tables::write_ids(documents, out))?;
-        out.section(Kind::IdOrder, |out| tables::write_id_order(documents, out))?;
-        out.section(Kind::RowRanges, |out| tables::write_ranges(documents, out))?;
-        out.section(Kind::RowDocuments, |out| {
-            tables::write_row_documents(documents, out)
+        out.section(Kind::Documents, |out| tables::write_entries(source, out))?;
+        out.section(Kind::Ids, |out| tables::write_ids(source, out))?;
+        out.section(Kind::IdOrder, |out| {
+            write_chunked(&id_order, |at| at.to_le_bytes(), out)
         })?;
-        write_graph(graph.as_ref(), &mut out)?;
+        out.section(Kind::RowRanges, |out| tables::write_ranges(source, out))?;
+        out.section(Kind::RowDocuments, |out| {
+            tables::write_row_documents(source, out)
+        })?;
+        write_graph(graph, &mut out)?;
         out.section(Kind::Codes, |out| {
-            write_chunked(&codes, |&code| [code as u8], out)
+            (0..source.rows()).try_for_each(|slot| {
+                write_chunked(keys.codes.row(row(slot)), |&code| [code as u8], out)
+            })
         })?;
         out.section(Kind::Vectors, |out| {
-            rows.iter()
-                .try_for_each(|row| write_chunked(row, |x| x.to_le_bytes(), out))
+            (0..source.rows()).try_for_each(|slot| {
+                let vector = vector(row(slot)).map_err(io::Error::other)?;
+                write_chunked(vector, |x| x.to_le_bytes(), out)
+            })
+        })?;
+        out.section(Kind::Order, |out| {
+            write_chunked(order.unwrap_or_default(), |row| row.to_le_bytes(), out)
+        })?;
+        out.section(Kind::Calibration, |out| {
+            calibration.map_or(Ok(()), |calibration| calibration.write(out))
         })?;
         text.write(&mut out)?;
         out.finish()
     };
-    write().map(drop).map_err(|source| Error::Io {
-        action: "write",
-        path: PathBuf::from("the new segment"),
-        source,
-    })
+    write().map(drop).map_err(|source| told("write", source))
+}
+
+/// The error of a step that may have carried one of ours through `std::io`.
+pub(super) fn told(action: &'static str, source: io::Error) -> Error {
+    source
+        .downcast::<Error>()
+        .unwrap_or_else(|source| Error::Io {
+            action,
+            path: PathBuf::from("the new segment"),
+            source,
+        })
 }
 
 /// The code of a metric in the header.
@@ -96,21 +161,6 @@ pub(super) fn metric_of(code: u32) -> Option<Metric> {
     [Metric::Cosine, Metric::Dot, Metric::L2]
         .into_iter()
         .find(|&metric| metric_code(metric) == code)
-}
-
-fn rows_of<'a>(spec: &SegmentSpec, documents: &[&'a EmbeddedDocument]) -> Result<Vec<&'a [f32]>> {
-    let rows: Vec<&[f32]> = documents
-        .iter()
-        .flat_map(|document| &document.passages)
-        .map(|passage| passage.vector.as_slice())
-        .collect();
-    if let Some(row) = rows.iter().find(|row| row.len() != spec.dimension) {
-        return Err(Error::Dimension {
-            expected: spec.dimension,
-            given: row.len(),
-        });
-    }
-    Ok(rows)
 }
 
 fn write_graph(graph: Option<&Frozen>, out: &mut SegmentWriter<'_>) -> io::Result<()> {

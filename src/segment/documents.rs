@@ -4,120 +4,65 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use super::format::{Header, Kind, u32_at, u64_at};
+use super::map::as_u32;
 use super::sections::Sections;
-use super::{EmbeddedDocument, map::as_u32};
+use super::source::Source;
 use crate::document::MAX_ID_BYTES;
 use crate::error::{Error, Result};
 
 const ENTRY_BYTES: usize = 40;
 const RANGE_BYTES: usize = 16;
-/// Rows are numbered below this, as in tantivy.
-const MAX_ROWS: usize = i32::MAX as usize;
-
-/// Checks what the tables promise, before anything is written.
-pub(super) fn check(documents: &[&EmbeddedDocument]) -> Result<()> {
-    let mut rows = 0;
-    for document in documents {
-        let wrong = |what: &str| {
-            Err(Error::Document {
-                id: document.id.clone(),
-                what: what.into(),
-            })
-        };
-        if document.id.len() > MAX_ID_BYTES {
-            return wrong("its id is too long");
-        }
-        if document.passages.is_empty() {
-            return wrong("it has no passage");
-        }
-        rows += document.passages.len();
-        if rows > MAX_ROWS {
-            return wrong("its segment would hold more than 2,147,483,647 passages");
-        }
-        let mut previous = 0;
-        for (nth, passage) in document.passages.iter().enumerate() {
-            let range = &passage.range;
-            if document.text.get(range.clone()).is_none() {
-                return wrong("a passage does not lie on the text's characters");
-            }
-            if range.start < previous || (nth == 0 && range.start != 0) {
-                return wrong("its passages do not start at 0 and go on in order");
-            }
-            previous = range.start;
-        }
+/// The documents by id.
+///
+/// # Errors
+/// [`Error::DuplicateId`].
+pub(super) fn id_order(source: &dyn Source) -> Result<Vec<u32>> {
+    let mut order: Vec<u32> = (0..source.documents()).collect();
+    order.sort_unstable_by(|&a, &b| source.id(a).cmp(source.id(b)));
+    let mut pairs = order.windows(2);
+    match pairs.find(|pair| source.id(pair[0]) == source.id(pair[1])) {
+        Some(pair) => Err(Error::DuplicateId {
+            id: source.id(pair[0]).to_owned(),
+        }),
+        None => Ok(order),
     }
-    let order = id_order(documents);
-    for pair in order.windows(2) {
-        let [a, b] = [pair[0], pair[1]].map(|at| &documents[at as usize].id);
-        if a == b {
-            return Err(Error::DuplicateId { id: a.clone() });
-        }
-    }
-    Ok(())
-}
-
-fn id_order(documents: &[&EmbeddedDocument]) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..documents.len() as u32).collect();
-    order.sort_unstable_by_key(|&at| documents[at as usize].id.as_bytes());
-    order
 }
 
 /// Writes [`Kind::Documents`].
-pub(super) fn write_entries(
-    documents: &[&EmbeddedDocument],
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let (mut first_row, mut id_start) = (0u32, 0u64);
-    for document in documents {
-        out.write_all(&first_row.to_le_bytes())?;
-        out.write_all(&(document.id.len() as u32).to_le_bytes())?;
+pub(super) fn write_entries(source: &dyn Source, out: &mut dyn Write) -> io::Result<()> {
+    let mut id_start = 0u64;
+    for document in 0..source.documents() {
+        let id_bytes = source.id(document).len();
+        out.write_all(&source.rows_of(document).start.to_le_bytes())?;
+        out.write_all(&(id_bytes as u32).to_le_bytes())?;
         out.write_all(&id_start.to_le_bytes())?;
-        out.write_all(&(document.text.len() as u64).to_le_bytes())?;
-        out.write_all(&document.content_hash.to_le_bytes())?;
-        first_row += document.passages.len() as u32;
-        id_start += document.id.len() as u64;
+        out.write_all(&(source.text_bytes(document) as u64).to_le_bytes())?;
+        out.write_all(&source.content_hash(document).to_le_bytes())?;
+        id_start += id_bytes as u64;
     }
     Ok(())
 }
 
 /// Writes [`Kind::Ids`].
-pub(super) fn write_ids(documents: &[&EmbeddedDocument], out: &mut dyn Write) -> io::Result<()> {
-    documents
-        .iter()
-        .try_for_each(|document| out.write_all(document.id.as_bytes()))
-}
-
-/// Writes [`Kind::IdOrder`].
-pub(super) fn write_id_order(
-    documents: &[&EmbeddedDocument],
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    id_order(documents)
-        .into_iter()
-        .try_for_each(|at| out.write_all(&at.to_le_bytes()))
+pub(super) fn write_ids(source: &dyn Source, out: &mut dyn Write) -> io::Result<()> {
+    (0..source.documents()).try_for_each(|document| out.write_all(source.id(document).as_bytes()))
 }
 
 /// Writes [`Kind::RowRanges`].
-pub(super) fn write_ranges(documents: &[&EmbeddedDocument], out: &mut dyn Write) -> io::Result<()> {
-    documents
-        .iter()
-        .flat_map(|document| &document.passages)
-        .try_for_each(|passage| {
-            out.write_all(&(passage.range.start as u64).to_le_bytes())?;
-            out.write_all(&(passage.range.end as u64).to_le_bytes())
-        })
+pub(super) fn write_ranges(source: &dyn Source, out: &mut dyn Write) -> io::Result<()> {
+    (0..source.rows()).try_for_each(|row| {
+        let range = source.range(row);
+        out.write_all(&(range.start as u64).to_le_bytes())?;
+        out.write_all(&(range.end as u64).to_le_bytes())
+    })
 }
 
 /// Writes [`Kind::RowDocuments`].
-pub(super) fn write_row_documents(
-    documents: &[&EmbeddedDocument],
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    documents.iter().zip(0u32..).try_for_each(|(document, at)| {
-        document
-            .passages
-            .iter()
-            .try_for_each(|_| out.write_all(&at.to_le_bytes()))
+pub(super) fn write_row_documents(source: &dyn Source, out: &mut dyn Write) -> io::Result<()> {
+    (0..source.documents()).try_for_each(|document| {
+        source
+            .rows_of(document)
+            .try_for_each(|_| out.write_all(&document.to_le_bytes()))
     })
 }
 

@@ -16,54 +16,54 @@ use crate::error::Result;
 /// So many rows are looked at together by [`within`].
 const ROWS_AT_ONCE: usize = 4_096;
 
-/// The best `k` of `rows`, best first. Fewer only if `rows` are fewer, or no more reach the least score.
+/// The best `k` rows of `slots`, best first. Fewer only if `slots` are fewer, or no more reach the least score.
 pub(super) fn scan(
     space: Space<'_>,
     nearest: &Nearest<'_>,
     code: &QueryCode,
-    rows: &[u32],
+    slots: &[u32],
 ) -> Result<Vec<RowHit>> {
     let query = nearest.vector;
-    let k = nearest.k.min(rows.len());
+    let k = nearest.k.min(slots.len());
     if k == 0 {
         return Ok(Vec::new());
     }
-    let mut keys = Vec::with_capacity(rows.len());
-    space.keys(code, rows, &mut keys);
+    let mut keys = Vec::with_capacity(slots.len());
+    space.keys.of(code, slots, &mut keys);
     let wanted = code.least_key(nearest.least_score);
-    let best = best_keys(&keys, candidates_for(k).min(rows.len()), wanted);
-    let first = rerank(space, query, k, best.iter().map(|&at| rows[at as usize]))?;
+    let best = best_keys(&keys, candidates_for(k).min(slots.len()), wanted);
+    let first = rerank(space, query, k, best.iter().map(|&at| slots[at as usize]))?;
     let least = match first.last() {
         Some(worst) if first.len() == k => wanted.max(code.least_key(worst.score)),
         _ => wanted,
     };
-    let possible = rows
+    let possible = slots
         .iter()
         .zip(&keys)
         .filter(|&(_, &key)| key >= least)
-        .map(|(&row, _)| row);
+        .map(|(&slot, _)| slot);
     let mut hits = rerank(space, query, k, possible)?;
     hits.retain(|hit| hit.score >= nearest.least_score);
     Ok(hits)
 }
 
-/// All of `rows` whose score reaches `least_score`, best first.
+/// All rows of `slots` whose score reaches `least_score`, best first.
 pub(super) fn within(
     space: Space<'_>,
     query: &[f32],
     code: &QueryCode,
     least_score: f32,
-    rows: &[u32],
+    slots: &[u32],
 ) -> Result<Vec<RowHit>> {
     let least = code.least_key(least_score);
     let (mut hits, mut keys) = (Vec::new(), Vec::with_capacity(ROWS_AT_ONCE));
-    for rows in rows.chunks(ROWS_AT_ONCE) {
+    for slots in slots.chunks(ROWS_AT_ONCE) {
         keys.clear();
-        space.keys(code, rows, &mut keys);
-        for (&row, _) in rows.iter().zip(&keys).filter(|&(_, &key)| key >= least) {
-            let score = space.score(query, row)?;
-            if score >= least_score {
-                hits.push(RowHit { row, score });
+        space.keys.of(code, slots, &mut keys);
+        for (&slot, _) in slots.iter().zip(&keys).filter(|&(_, &key)| key >= least) {
+            let hit = space.hit(query, slot)?;
+            if hit.score >= least_score {
+                hits.push(hit);
             }
         }
     }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use super::builder::{GraphBuilder, MAX_SEEDS, NONE, RawGraph, Task, WIDTH};
 use super::format::Kind;
-use super::kernel::Kernel;
+use super::kernel::{Kernel, prefetch_line};
 use super::map::as_u32;
 use super::sections::Sections;
 use super::vectors::Codes;
@@ -57,6 +57,76 @@ impl Frozen {
             orphans,
             twins,
         })
+    }
+}
+
+impl Frozen {
+    /// The graph with its nodes numbered in the order in which a walk from the seeds on can meet them, breadth first, each
+    /// node's twins behind it, so that what is read together stands together. Also returns the row that each number stands
+    /// for.
+    pub fn in_walking_order(self) -> (Self, Vec<u32>) {
+        let rows = self.neighbours.len() / WIDTH;
+        let mut order = Vec::with_capacity(rows);
+        let mut slots = vec![NONE; rows];
+        let twins_of = |node: u32| {
+            let start = self.twins.partition_point(|pair| pair[0] < node);
+            self.twins[start..]
+                .iter()
+                .take_while(move |pair| pair[0] == node)
+                .map(|pair| pair[1])
+        };
+        let mut place = |row: u32, order: &mut Vec<u32>| {
+            let slot = &mut slots[row as usize];
+            if *slot == NONE {
+                *slot = order.len() as u32;
+                order.push(row);
+            }
+        };
+        for &start in self.seeds.iter().chain(&self.orphans) {
+            place(start, &mut order);
+        }
+        let mut at = 0;
+        while let Some(&row) = order.get(at) {
+            at += 1;
+            for twin in twins_of(row) {
+                place(twin, &mut order);
+            }
+            for &neighbour in &self.neighbours[row as usize * WIDTH..][..WIDTH] {
+                if neighbour != NONE {
+                    place(neighbour, &mut order);
+                }
+            }
+        }
+        // None, if the repair did what it says.
+        for row in 0..rows as u32 {
+            place(row, &mut order);
+        }
+        let slot = |row: u32| slots.get(row as usize).copied().unwrap_or(NONE);
+        let all = |rows: &[u32]| rows.iter().map(|&row| slot(row)).collect::<Vec<u32>>();
+        let mut twins: Vec<[u32; 2]> = self.twins.iter().map(|pair| pair.map(slot)).collect();
+        twins.sort_unstable();
+        let neighbours = order
+            .iter()
+            .flat_map(|&row| &self.neighbours[row as usize * WIDTH..][..WIDTH])
+            .map(|&neighbour| slot(neighbour))
+            .collect();
+        let graph = Self {
+            neighbours,
+            seeds: all(&self.seeds),
+            orphans: all(&self.orphans),
+            twins,
+        };
+        (graph, order)
+    }
+
+    /// The graph as a reader sees it.
+    pub fn as_graph(&self) -> Graph<'_> {
+        Graph {
+            neighbours: &self.neighbours,
+            seeds: &self.seeds,
+            orphans: &self.orphans,
+            twins: &self.twins,
+        }
     }
 }
 
@@ -218,19 +288,38 @@ impl<'a> Graph<'a> {
         })
     }
 
-    /// Checks that every id is a row, so that a walk reads nothing but rows.
-    pub fn validate(sections: &'a Sections) -> Result<()> {
-        let rows = sections.header().rows;
+    /// Compares the sections' lengths with each other and with the header.
+    pub fn check_lengths(sections: &'a Sections) -> Result<()> {
+        let header = sections.header();
+        let rows = header.rows as usize;
         let Some(graph) = Self::new(sections) else {
-            for kind in [Kind::Neighbours, Kind::Twins, Kind::Seeds, Kind::Orphans] {
-                sections.expect_length(kind, Some(0))?;
-            }
-            return Ok(());
+            let none = [
+                Kind::Neighbours,
+                Kind::Twins,
+                Kind::Seeds,
+                Kind::Orphans,
+                Kind::Order,
+                Kind::Calibration,
+            ];
+            return none
+                .into_iter()
+                .try_for_each(|kind| sections.expect_length(kind, Some(0)));
         };
-        sections.expect_length(Kind::Neighbours, (rows as usize).checked_mul(4 * WIDTH))?;
+        sections.expect_length(Kind::Neighbours, rows.checked_mul(4 * WIDTH))?;
         sections.expect_length(Kind::Seeds, Some(4 * graph.seeds.len().min(MAX_SEEDS)))?;
         sections.expect_length(Kind::Orphans, Some(4 * graph.orphans.len()))?;
         sections.expect_length(Kind::Twins, Some(8 * graph.twins.len()))?;
+        // Format 1 has its rows in their own order.
+        let order = if header.version < 2 { 0 } else { 4 * rows };
+        sections.expect_length(Kind::Order, Some(order))
+    }
+
+    /// Checks that every id is a slot, so that a walk reads nothing else. The sections' checksums were compared before.
+    pub fn validate(sections: &'a Sections) -> Result<()> {
+        let rows = sections.header().rows;
+        let Some(graph) = Self::new(sections) else {
+            return Ok(());
+        };
         for (kind, ids) in [
             (Kind::Seeds, graph.seeds),
             (Kind::Orphans, graph.orphans),
@@ -261,7 +350,17 @@ impl<'a> Graph<'a> {
         Ok(())
     }
 
-    /// Rows linked from `node`.
+    /// Asks for a node's list from memory.
+    #[inline(always)]
+    pub fn prefetch(&self, node: u32) {
+        let list = &self.neighbours[node as usize * WIDTH..][..WIDTH];
+        let (first, second) = list.split_at(WIDTH / 2);
+        prefetch_line(first);
+        prefetch_line(second);
+    }
+
+    /// Nodes linked from `node`.
+    #[inline(always)]
     pub fn neighbours(&self, node: u32) -> &'a [u32] {
         let list = &self.neighbours[node as usize * WIDTH..][..WIDTH];
         let used = list

@@ -15,14 +15,20 @@
 //! | `writer.rs` | sections → bytes with checksums |
 //! | `sections.rs` | bytes → verified sections |
 //! | `map.rs` | the file's bytes in memory (unsafe: mapping, casts) |
+//! | `source.rs` | what a segment is built from |
 //! | `build.rs` | documents → bytes |
+//! | `merge.rs` | live documents of open segments → bytes |
 //! | `documents.rs` | the tables of documents and rows |
 //! | `quantise.rs` | f32 → int8, with a proven bound on the error |
-//! | `kernel.rs` | dot products for each instruction set (unsafe: intrinsics) |
+//! | `kernel/` | dot products for each instruction set (unsafe: intrinsics) |
 //! | `vectors.rs` | codes and rows as slices |
 //! | `builder/` | codes → a raw graph |
 //! | `graph.rs` | the frozen graph: repaired, written, validated |
-//! | `search.rs` | walk or scan, and the walk |
+//! | `calibration.rs` | how far a walk has to go for a wanted recall |
+//! | `slots.rs` | sets of slots; which rows are selected |
+//! | `filters.rs` | the filters asked last |
+//! | `search.rs` | walk or scan |
+//! | `walk.rs` | the walk over the graph |
 //! | `flat.rs` | the scan |
 //! | `rerank.rs` | exact scores, best first |
 //! | `text/` | stored text, attributes, fields (`tantivy`) |
@@ -32,26 +38,32 @@
 
 mod build;
 mod builder;
+mod calibration;
 mod documents;
+mod filters;
 mod flat;
 mod format;
 mod graph;
 mod kernel;
 mod map;
+mod merge;
 mod quantise;
 mod rerank;
 mod search;
 mod sections;
+mod slots;
+mod source;
 mod text;
 pub(crate) mod tombstones;
 mod vectors;
+mod walk;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
@@ -62,15 +74,20 @@ use crate::filter::Filter;
 use crate::vector::{MAX_DIMENSION, Metric};
 pub(crate) use build::build;
 pub(crate) use builder::Builder;
+use calibration::Calibration;
 use documents::Tables;
+use filters::FilterCache;
 use format::Kind;
 use graph::Graph;
 use kernel::Kernel;
-use map::{Map, as_i8};
+use map::{Map, as_i8, as_u32};
+pub(crate) use merge::{Merge, bytes_to_build};
 use quantise::{Quantiser, QueryCode, stride};
 use sections::Sections;
+pub(crate) use slots::{Selection, SlotSet};
+pub(crate) use source::Stop;
 use text::TextIndex;
-use vectors::{Codes, Rows, Space};
+use vectors::{Codes, Keys, Order, Rows, Space};
 
 /// What all rows of a segment share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +107,8 @@ pub(crate) struct BuildOptions {
     pub builder: Builder,
     /// Shuffles the order in which rows enter the graph.
     pub seed: u64,
+    /// Where nameless files may lie while the segment is built; without it they lie in memory.
+    pub scratch: Option<PathBuf>,
 }
 
 impl Default for BuildOptions {
@@ -99,16 +118,9 @@ impl Default for BuildOptions {
             graph_from_rows: 10_000,
             builder: Builder::default(),
             seed: 0,
+            scratch: None,
         }
     }
-}
-
-/// Which rows a search may return. Numbers beyond the segment's rows mean nothing.
-#[derive(Clone, Copy)]
-pub(crate) enum Selection<'a> {
-    All,
-    Except(&'a RoaringBitmap),
-    Only(&'a RoaringBitmap),
 }
 
 /// What a search is to find.
@@ -147,16 +159,20 @@ pub(crate) struct RowHit {
 pub(crate) struct Segment {
     spec: SegmentSpec,
     sections: Arc<Sections>,
-    /// The codes are as they were written.
-    codes_verified: OnceLock<()>,
-    /// Each row's code times itself, where the metric needs it.
+    calibration: Calibration,
+    /// Codes, graph and order are as they were written, and make sense.
+    searchable: OnceLock<()>,
+    /// The product of each slot's code with itself, where the metric needs it.
     squares: OnceLock<Vec<i32>>,
+    /// The slot of each row; empty where it is the row's own number.
+    slots: OnceLock<Vec<u32>>,
+    filters: FilterCache,
     quantiser: Quantiser,
     text: TextIndex,
 }
 
 impl Segment {
-    /// Maps the file and validates header, footer, small sections and every neighbour id.
+    /// Maps the file and validates header, footer and small sections.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::NewerFormat`], or [`Error::Damaged`] with the place.
@@ -187,7 +203,9 @@ impl Segment {
         let quantiser = Quantiser::read(sections.bytes(Kind::Quantiser))
             .ok_or_else(|| sections.damaged(Kind::Quantiser, 0, "it holds what no rows give"))?;
         Tables::new(&sections).validate(&sections)?;
-        Graph::validate(&sections)?;
+        Graph::check_lengths(&sections)?;
+        let calibration = Calibration::read(sections.bytes(Kind::Calibration))
+            .ok_or_else(|| sections.damaged(Kind::Calibration, 0, "it was never measured"))?;
         let text = TextIndex::open(Arc::clone(&sections))?;
         Ok(Self {
             spec: SegmentSpec {
@@ -196,21 +214,25 @@ impl Segment {
                 metric,
             },
             sections,
-            codes_verified: OnceLock::new(),
+            calibration,
+            searchable: OnceLock::new(),
             squares: OnceLock::new(),
+            slots: OnceLock::new(),
+            filters: FilterCache::default(),
             quantiser,
             text,
         })
     }
 
-    /// Verifies the checksum of every block.
+    /// Verifies the checksum of every block, and that the graph makes sense.
     ///
     /// # Errors
     /// [`Error::Damaged`] at the first block that is not as it was written.
     pub fn verify(&self) -> Result<()> {
         Kind::ALL
             .iter()
-            .try_for_each(|&kind| self.sections.verify(kind))
+            .try_for_each(|&kind| self.sections.verify(kind))?;
+        self.make_searchable()
     }
 
     pub fn spec(&self) -> &SegmentSpec {
@@ -296,12 +318,30 @@ impl Segment {
         Ok(text)
     }
 
-    /// All rows whose document matches.
+    /// Where the rows are whose document matches. Kept for the next query with the same filter.
     ///
     /// # Errors
     /// [`Error::Damaged`].
-    pub fn matching(&self, filter: &Filter) -> Result<RoaringBitmap> {
+    pub fn matching(&self, filter: &Filter) -> Result<Arc<SlotSet>> {
+        self.filters
+            .get(filter, || self.slots_of(&self.matching_rows(filter)?))
+    }
+
+    fn matching_rows(&self, filter: &Filter) -> Result<RoaringBitmap> {
         self.text.matching(filter, self.tables())
+    }
+
+    /// Where these rows are. Numbers beyond the segment's rows mean nothing.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn slots_of(&self, rows: &RoaringBitmap) -> Result<SlotSet> {
+        let slots = self.slots()?;
+        let mut set = SlotSet::none(self.rows());
+        for row in rows.iter().take_while(|&row| row < self.rows()) {
+            set.insert(slots.get(row as usize).copied().unwrap_or(row));
+        }
+        Ok(set)
     }
 
     /// The best rows, best first; ties by row. Fewer than `k` only if fewer are selected and reach the least score.
@@ -313,7 +353,7 @@ impl Segment {
     /// [`Error::Dimension`] if `query` is of another length than the rows; [`Error::Damaged`].
     pub fn search(&self, nearest: &Nearest<'_>, selection: Selection<'_>) -> Result<Vec<RowHit>> {
         let (code, space) = self.prepare(nearest.vector)?;
-        let graph = Graph::new(&self.sections).filter(|_| nearest.effort != Effort::Exact);
+        let graph = Graph::new(&self.sections).map(|graph| (graph, &self.calibration));
         search::search(space, graph, nearest, &code, selection)
     }
 
@@ -336,7 +376,14 @@ impl Segment {
     /// # Errors
     /// [`Error::Damaged`].
     pub fn vector(&self, row: u32) -> Result<&[f32]> {
-        Rows::new(&self.sections, self.spec.dimension).row(row)
+        let slot = self.slots()?.get(row as usize).copied().unwrap_or(row);
+        Rows::new(&self.sections, self.spec.dimension).at(slot)
+    }
+
+    /// The slot of each row; empty where it is the row's own number.
+    fn slots(&self) -> Result<&[u32]> {
+        self.make_searchable()?;
+        Ok(self.slots.get_or_init(|| self.order().slots()))
     }
 
     fn prepare(&self, query: &[f32]) -> Result<(QueryCode, Space<'_>)> {
@@ -366,27 +413,53 @@ impl Segment {
         Tables::new(&self.sections)
     }
 
-    /// The codes say which rows are scored, so all of them are verified before the first search.
-    fn space(&self) -> Result<Space<'_>> {
-        let dimension = self.spec.dimension;
-        if self.codes_verified.get().is_none() {
-            self.sections
-                .verified(Kind::Codes, 0..self.sections.range(Kind::Codes).len())?;
-            // Another thread may have come first, to the same end.
-            let _ = self.codes_verified.set(());
+    fn order(&self) -> Order<'_> {
+        Order::new(as_u32(self.sections.bytes(Kind::Order)))
+    }
+
+    /// The codes and the graph say which rows are scored, so all of them are verified before the first search.
+    fn make_searchable(&self) -> Result<()> {
+        if self.searchable.get().is_some() {
+            return Ok(());
         }
+        for kind in [
+            Kind::Codes,
+            Kind::Order,
+            Kind::Seeds,
+            Kind::Orphans,
+            Kind::Twins,
+            Kind::Neighbours,
+        ] {
+            self.sections.verify_once(kind)?;
+        }
+        Graph::validate(&self.sections)?;
+        if let Some(at) = self.order().wrong(self.rows()) {
+            return Err(self
+                .sections
+                .damaged(Kind::Order, 4 * at, "it is no order of the rows"));
+        }
+        // Another thread may have come first, to the same end.
+        let _ = self.searchable.set(());
+        Ok(())
+    }
+
+    fn space(&self) -> Result<Space<'_>> {
+        self.make_searchable()?;
+        let (dimension, metric, kernel) = (self.spec.dimension, self.spec.metric, Kernel::best());
         let codes = Codes::new(as_i8(self.sections.bytes(Kind::Codes)), dimension);
-        let (kernel, metric) = (Kernel::best(), self.spec.metric);
         let squares: &[i32] = match metric {
             Metric::Cosine | Metric::Dot => &[],
             Metric::L2 => self.squares.get_or_init(|| codes.squares(kernel)),
         };
         Ok(Space {
-            codes,
+            keys: Keys {
+                codes,
+                kernel,
+                squares,
+            },
             rows: Rows::new(&self.sections, dimension),
-            kernel,
+            order: self.order(),
             metric,
-            squares,
         })
     }
 }

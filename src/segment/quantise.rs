@@ -19,6 +19,7 @@ use std::io::{self, Write};
 
 use super::format::u64_at;
 use super::map::as_f32;
+use crate::error::Result;
 use crate::vector::Metric;
 
 /// Bytes before μ in the section.
@@ -45,21 +46,33 @@ pub(super) struct Quantiser {
 }
 
 impl Quantiser {
-    /// Codes `rows`, each of `dimension` components. Returns the codes, shape `[rows, stride]`.
-    pub fn fit(rows: &[&[f32]], dimension: usize) -> (Self, Vec<i8>) {
-        let centre = mean(rows, dimension);
+    /// Codes `rows` rows, each of `dimension` components, which `row` gives: it is asked for each of them three times, in
+    /// their order. Returns the codes, shape `[rows, stride]`.
+    ///
+    /// # Errors
+    /// What `row` says.
+    pub fn fit<'a>(
+        rows: u32,
+        dimension: usize,
+        row: impl Fn(u32) -> Result<&'a [f32]>,
+    ) -> Result<(Self, Vec<i8>)> {
+        let centre = mean(rows, dimension, &row)?;
         let off_centre = |row: &[f32], at: usize| f64::from(row[at]) - f64::from(centre[at]);
-        let largest = rows
-            .iter()
-            .flat_map(|row| (0..dimension).map(|at| off_centre(row, at).abs()))
-            .fold(0.0, f64::max);
+        let mut largest = 0.0f64;
+        for row in (0..rows).map(&row) {
+            let row = row?;
+            largest = (0..dimension)
+                .map(|at| off_centre(row, at).abs())
+                .fold(largest, f64::max);
+        }
         let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
-        let mut codes = vec![0i8; rows.len() * stride(dimension)];
+        let mut codes = vec![0i8; rows as usize * stride(dimension)];
         let (mut longest_error, mut longest_code, mut longest_row) = (0.0f64, 0.0f64, 0.0f64);
-        for (row, code) in rows
-            .iter()
+        for (row, code) in (0..rows)
+            .map(&row)
             .zip(codes.chunks_exact_mut(stride(dimension).max(1)))
         {
+            let row = row?;
             let (mut error, mut code_norm, mut row_norm) = (0.0, 0.0, 0.0);
             for at in 0..dimension {
                 let x = off_centre(row, at);
@@ -75,16 +88,14 @@ impl Quantiser {
         }
         let [longest_error, longest_code, longest_row] =
             [longest_error, longest_code, longest_row].map(f64::sqrt);
-        (
-            Self {
-                scale,
-                longest_error,
-                longest_code,
-                longest_row,
-                centre,
-            },
-            codes,
-        )
+        let quantiser = Self {
+            scale,
+            longest_error,
+            longest_code,
+            longest_row,
+            centre,
+        };
+        Ok((quantiser, codes))
     }
 
     /// Writes the section.
@@ -255,6 +266,23 @@ impl QueryCode {
         }
     }
 
+    /// Two rows whose keys differ by more than this are told apart, nearly always: four standard deviations, if the errors
+    /// of the components are independent; the proven bound is what they add up to if all of them conspire.
+    pub fn doubt(&self) -> i32 {
+        let independent = 4.0 / (self.code.len() as f64).sqrt();
+        let keys = match self.estimate {
+            Estimate::Product { unit, bound, .. } => bound / unit,
+            // d(δ²) = 2·δ·dδ, and a key is a part of −δ²/2: at the distance of the mean, where rows are at most.
+            Estimate::Distance {
+                unit,
+                square,
+                bound,
+                ..
+            } => square.sqrt().max(bound) * bound / unit,
+        };
+        (keys * independent).ceil() as i32
+    }
+
     /// The least key that a row can have whose exact score reaches `score`.
     pub fn least_key(&self, score: f32) -> i32 {
         let score = f64::from(score);
@@ -289,15 +317,19 @@ impl QueryCode {
     }
 }
 
-fn mean(rows: &[&[f32]], dimension: usize) -> Vec<f32> {
+fn mean<'a>(
+    rows: u32,
+    dimension: usize,
+    row: impl Fn(u32) -> Result<&'a [f32]>,
+) -> Result<Vec<f32>> {
     let mut sums = vec![0.0f64; dimension];
-    for row in rows {
-        for (sum, &x) in sums.iter_mut().zip(*row) {
+    for row in (0..rows).map(row) {
+        for (sum, &x) in sums.iter_mut().zip(row?) {
             *sum += f64::from(x);
         }
     }
-    let count = rows.len().max(1) as f64;
-    sums.into_iter().map(|sum| (sum / count) as f32).collect()
+    let count = f64::from(rows.max(1));
+    Ok(sums.into_iter().map(|sum| (sum / count) as f32).collect())
 }
 
 #[cfg(test)]
@@ -307,6 +339,11 @@ mod tests {
     use super::*;
     use crate::segment::kernel::Kernel;
     use crate::segment::tests::Random;
+
+    fn fit(rows: &[&[f32]], dimension: usize) -> (Quantiser, Vec<i8>) {
+        Quantiser::fit(rows.len() as u32, dimension, |row| Ok(rows[row as usize]))
+            .expect("every row is there")
+    }
 
     proptest! {
         #[test]
@@ -321,7 +358,7 @@ mod tests {
             let rows: Vec<&[f32]> = flat.chunks(21).collect();
             let (query, rows) = rows.split_first().expect("seven rows");
             let query: Vec<f32> = query.iter().map(|x| x * 10f32.powi(query_scale)).collect();
-            let (quantiser, codes) = Quantiser::fit(rows, 21);
+            let (quantiser, codes) = fit(rows, 21);
             let best = Kernel::best();
             for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
                 let coded = quantiser.query(&query, metric);
@@ -345,7 +382,7 @@ mod tests {
             let flat: Vec<f32> = (0..101 * 64).map(|_| random.component()).collect();
             let rows: Vec<&[f32]> = flat.chunks(64).collect();
             let (query, rows) = rows.split_first().expect("a row");
-            let (quantiser, codes) = Quantiser::fit(rows, 64);
+            let (quantiser, codes) = fit(rows, 64);
             let best = Kernel::best();
             let coded = quantiser.query(query, Metric::L2);
             let half = coded.half_ratio().expect("squares count");
@@ -362,7 +399,7 @@ mod tests {
     fn keys_of_the_widest_vectors_fit_an_i32() {
         let dimension = 65_536;
         let (low, high) = (vec![-1.0f32; dimension], vec![1.0f32; dimension]);
-        let (quantiser, codes) = Quantiser::fit(&[&low, &high], dimension);
+        let (quantiser, codes) = fit(&[&low, &high], dimension);
         let best = Kernel::best();
         for query in [
             &low,
@@ -385,7 +422,7 @@ mod tests {
 
     #[test]
     fn equal_rows_are_coded_without_dividing_by_zero() {
-        let (quantiser, codes) = Quantiser::fit(&[&[0.6, 0.8], &[0.6, 0.8]], 2);
+        let (quantiser, codes) = fit(&[&[0.6, 0.8], &[0.6, 0.8]], 2);
         assert!(codes.iter().all(|&code| code == 0));
         let mut bytes = Vec::new();
         quantiser
@@ -398,7 +435,7 @@ mod tests {
 
     #[test]
     fn numbers_that_are_not_finite_are_not_read() {
-        let (quantiser, _) = Quantiser::fit(&[&[0.6, 0.8], &[0.8, 0.6]], 2);
+        let (quantiser, _) = fit(&[&[0.6, 0.8], &[0.8, 0.6]], 2);
         let mut bytes = Vec::new();
         quantiser
             .write(&mut bytes)

@@ -11,20 +11,15 @@ pub(super) fn candidates_for(k: usize) -> usize {
     k.saturating_mul(2).max(k.saturating_add(16))
 }
 
-/// Scores `rows` in f32 and returns the best `k`, best first, ties by row.
+/// Scores the rows of `slots` in f32 and returns the best `k`, best first, ties by row.
 pub(super) fn rerank(
     space: Space<'_>,
     query: &[f32],
     k: usize,
-    rows: impl IntoIterator<Item = u32>,
+    slots: impl IntoIterator<Item = u32>,
 ) -> Result<Vec<RowHit>> {
-    let score = |row| {
-        Ok(RowHit {
-            row,
-            score: space.score(query, row)?,
-        })
-    };
-    let mut hits = rows.into_iter().map(score).collect::<Result<Vec<_>>>()?;
+    let hits = slots.into_iter().map(|slot| space.hit(query, slot));
+    let mut hits = hits.collect::<Result<Vec<_>>>()?;
     if hits.len() > k && k > 0 {
         hits.select_nth_unstable_by(k - 1, best_first);
     }

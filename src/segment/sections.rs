@@ -45,9 +45,10 @@ impl Sections {
         let (table, checksums) = read_table(
             &bytes[footer_start..bytes.len() - TRAILER_BYTES],
             footer_start,
+            header.version,
             path,
         )?;
-        check_padding(bytes, &table, footer_start, path)?;
+        check_padding(bytes, &table, header.version, footer_start, path)?;
         let verified = (0..checksums.len().div_ceil(64))
             .map(|_| AtomicU64::new(0))
             .collect();
@@ -109,6 +110,11 @@ impl Sections {
     pub fn verify(&self, kind: Kind) -> Result<()> {
         let length = self.range(kind).len();
         self.verify_blocks(kind, 0..length.div_ceil(BLOCK_BYTES), true)
+    }
+
+    /// Compares the checksum of every block that was not yet compared.
+    pub fn verify_once(&self, kind: Kind) -> Result<()> {
+        self.verified(kind, 0..self.range(kind).len()).map(drop)
     }
 
     /// A part of a section, which must lie inside it. Its blocks are verified the first time they are read.
@@ -202,17 +208,30 @@ fn read_trailer(bytes: &[u8], path: &Path) -> Result<usize> {
 }
 
 /// Section table and checksums, from the footer without its trailer.
-fn read_table(footer: &[u8], footer_start: usize, path: &Path) -> Result<(Vec<Section>, Vec<u64>)> {
+fn read_table(
+    footer: &[u8],
+    footer_start: usize,
+    version: u32,
+    path: &Path,
+) -> Result<(Vec<Section>, Vec<u64>)> {
+    let kinds: Vec<Kind> = Kind::of_version(version).collect();
     let damaged = |at: usize, what: &str| Error::damaged(path, (footer_start + at) as u64, what);
-    if u64_at(footer, 0) != Some(Kind::ALL.len() as u64) {
+    if u64_at(footer, 0) != Some(kinds.len() as u64) {
         return Err(damaged(
             0,
             "the section table has another number of sections than the format",
         ));
     }
-    let mut table = Vec::with_capacity(Kind::ALL.len());
+    // A section that the version does not have is empty.
+    let mut table: Vec<Section> = Kind::ALL
+        .iter()
+        .map(|_| Section {
+            range: 0..0,
+            first_block: 0,
+        })
+        .collect();
     let (mut expected_start, mut blocks) = (0, 0);
-    for (nth, &kind) in Kind::ALL.iter().enumerate() {
+    for (nth, &kind) in kinds.iter().enumerate() {
         let at = 8 + nth * TABLE_ENTRY_BYTES;
         let start = u64_at(footer, at + 8).and_then(|start| usize::try_from(start).ok());
         let length = u64_at(footer, at + 16).and_then(|length| usize::try_from(length).ok());
@@ -228,10 +247,10 @@ fn read_table(footer: &[u8], footer_start: usize, path: &Path) -> Result<(Vec<Se
         if start != expected_start || end > footer_start {
             return Err(damaged(at + 8, "a section lies where it cannot lie"));
         }
-        table.push(Section {
+        table[kind.place()] = Section {
             range: start..end,
             first_block: blocks,
-        });
+        };
         blocks += (end - start).div_ceil(BLOCK_BYTES);
         expected_start = end.next_multiple_of(ALIGNMENT);
     }
@@ -241,7 +260,7 @@ fn read_table(footer: &[u8], footer_start: usize, path: &Path) -> Result<(Vec<Se
             "the sections do not end where the footer starts",
         ));
     }
-    let sums = &footer[8 + Kind::ALL.len() * TABLE_ENTRY_BYTES..];
+    let sums = &footer[8 + kinds.len() * TABLE_ENTRY_BYTES..];
     if sums.len() != blocks * 8 {
         return Err(damaged(
             0,
@@ -258,14 +277,19 @@ fn read_table(footer: &[u8], footer_start: usize, path: &Path) -> Result<(Vec<Se
 }
 
 /// The bytes between sections belong to no block, so they are compared with what they must be.
-fn check_padding(bytes: &[u8], table: &[Section], footer_start: usize, path: &Path) -> Result<()> {
-    let starts = table
-        .iter()
-        .skip(1)
-        .map(|section| section.range.start)
-        .chain([footer_start]);
-    for (section, next) in table.iter().zip(starts) {
-        let end = section.range.end;
+fn check_padding(
+    bytes: &[u8],
+    table: &[Section],
+    version: u32,
+    footer_start: usize,
+    path: &Path,
+) -> Result<()> {
+    let sections: Vec<_> = Kind::of_version(version)
+        .map(|kind| &table[kind.place()].range)
+        .collect();
+    let starts = sections.iter().skip(1).map(|range| range.start);
+    for (section, next) in sections.iter().zip(starts.chain([footer_start])) {
+        let end = section.end;
         if let Some(at) = bytes[end..next].iter().position(|&byte| byte != 0) {
             return Err(Error::damaged(
                 path,

@@ -1,6 +1,10 @@
 //! A segment's vectors as slices: int8 codes to find rows by, f32 rows to score them by. The one place where a metric is
 //! what is done with them.
+//!
+//! They stand in *slots*. Without a graph row n is in slot n; with one, rows that a walk meets together stand together, and
+//! an order tells which row is where. The graph and the codes know slots alone; tables and text know rows alone.
 
+use super::RowHit;
 use super::format::Kind;
 use super::kernel::Kernel;
 use super::map::as_f32;
@@ -63,13 +67,13 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// One row.
+    /// The row in a slot.
     ///
     /// # Errors
     /// [`Error::Damaged`](crate::error::Error::Damaged).
-    pub fn row(&self, row: u32) -> Result<&'a [f32]> {
+    pub fn at(&self, slot: u32) -> Result<&'a [f32]> {
         let bytes = 4 * self.dimension;
-        let start = row as usize * bytes;
+        let start = slot as usize * bytes;
         Ok(as_f32(
             self.sections
                 .verified(Kind::Vectors, start..start + bytes)?,
@@ -77,20 +81,19 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Everything that a search reads of the vectors.
+/// What rows are found by.
 #[derive(Clone, Copy)]
-pub(super) struct Space<'a> {
+pub(super) struct Keys<'a> {
     pub codes: Codes<'a>,
-    pub rows: Rows<'a>,
     pub kernel: Kernel,
-    pub metric: Metric,
     /// Each row's code times itself, shape `[rows]`; empty where the metric needs none.
     pub squares: &'a [i32],
 }
 
-impl Space<'_> {
+impl Keys<'_> {
     /// Appends each row's key to `out`: greater for nearer rows, as far as codes can tell.
-    pub fn keys(&self, query: &QueryCode, rows: &[u32], out: &mut Vec<i32>) {
+    #[inline]
+    pub fn of(&self, query: &QueryCode, rows: &[u32], out: &mut Vec<i32>) {
         let start = out.len();
         self.codes.dots(self.kernel, &query.code, rows, out);
         if let Some(half_ratio) = query.half_ratio() {
@@ -101,17 +104,74 @@ impl Space<'_> {
             }
         }
     }
+}
 
-    /// One row's exact score.
+/// The score of a row; `query` and `row` have the same length.
+pub(super) fn exact_score(metric: Metric, kernel: Kernel, query: &[f32], row: &[f32]) -> f32 {
+    match metric {
+        Metric::Cosine | Metric::Dot => kernel.dot_f32(query, row),
+        // Not `-`, which makes a zero negative.
+        Metric::L2 => 0.0 - kernel.square_distance_f32(query, row).sqrt(),
+    }
+}
+
+/// Which row each slot holds: its own number where there is no graph, in the order of a walk where there is one.
+#[derive(Clone, Copy)]
+pub(super) struct Order<'a>(&'a [u32]);
+
+impl<'a> Order<'a> {
+    /// Empty: every slot holds the row of its own number.
+    pub fn new(rows: &'a [u32]) -> Self {
+        Self(rows)
+    }
+
+    /// The row in a slot.
+    #[inline]
+    pub fn row(self, slot: u32) -> u32 {
+        if self.0.is_empty() {
+            slot
+        } else {
+            self.0[slot as usize]
+        }
+    }
+
+    /// The slot of each row; empty where it is the row's own number.
+    pub fn slots(self) -> Vec<u32> {
+        let mut slots = vec![0; self.0.len()];
+        for (&row, slot) in self.0.iter().zip(0..) {
+            slots[row as usize] = slot;
+        }
+        slots
+    }
+
+    /// The first place that makes it no order of so many rows.
+    pub fn wrong(self, rows: u32) -> Option<usize> {
+        let mut seen = vec![false; rows as usize];
+        self.0
+            .iter()
+            .position(|&row| row >= rows || std::mem::replace(&mut seen[row as usize], true))
+    }
+}
+
+/// Everything that a search reads of the vectors.
+#[derive(Clone, Copy)]
+pub(super) struct Space<'a> {
+    pub keys: Keys<'a>,
+    pub rows: Rows<'a>,
+    pub order: Order<'a>,
+    pub metric: Metric,
+}
+
+impl Space<'_> {
+    /// The row in a slot with its exact score.
     ///
     /// # Errors
     /// [`Error::Damaged`](crate::error::Error::Damaged).
-    pub fn score(&self, query: &[f32], row: u32) -> Result<f32> {
-        let row = self.rows.row(row)?;
-        Ok(match self.metric {
-            Metric::Cosine | Metric::Dot => self.kernel.dot_f32(query, row),
-            // Not `-`, which makes a zero negative.
-            Metric::L2 => 0.0 - self.kernel.square_distance_f32(query, row).sqrt(),
+    pub fn hit(&self, query: &[f32], slot: u32) -> Result<RowHit> {
+        let vector = self.rows.at(slot)?;
+        Ok(RowHit {
+            row: self.order.row(slot),
+            score: exact_score(self.metric, self.keys.kernel, query, vector),
         })
     }
 }

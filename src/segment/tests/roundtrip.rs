@@ -89,13 +89,13 @@ fn a_segment_without_documents_opens_and_finds_nothing() {
     check_all(&segment, &[]);
     assert_eq!(
         segment
-            .best(&[1.0, 0.0, 0.0], 5, Selection::All)
+            .best(&[1.0, 0.0, 0.0], 5, Pick::All)
             .expect("the dimension fits"),
         []
     );
     assert!(
         segment
-            .matching(&Filter::exists("x").negate())
+            .matching_rows(&Filter::exists("x").negate())
             .expect("whole")
             .is_empty()
     );

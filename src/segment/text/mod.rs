@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `mod.rs` | reading pieces and attributes |
 //! | `write.rs` | building the files |
+//! | `spool.rs` | where the files lie while they are built |
 //! | `directory.rs` | the files, read out of the segment's own map, block by block verified |
 //! | `columns.rs` | which columns a field has, and the rows of a column inside a range |
 //! | `filter.rs` | a filter → the rows that match |
@@ -20,6 +21,7 @@ mod columns;
 mod compare;
 mod directory;
 mod filter;
+mod spool;
 mod write;
 
 use std::sync::Arc;

@@ -2,18 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use tantivy::directory::RamDirectory;
 use tantivy::schema::{BytesOptions, JsonObjectOptions, OwnedValue, Schema};
 use tantivy::store::Compressor;
 use tantivy::{Directory, Index, IndexSettings, TantivyDocument};
 
 use super::columns::{Column, LONGEST_INDEXED_STRING, column_key};
 use super::directory::FILES;
+use super::spool::{SpoolDirectory, Spooled};
 use super::{ATTRIBUTES, FIELDS, PIECE};
 use crate::document::{Fields, Value};
 use crate::error::{Error, Result};
-use crate::segment::EmbeddedDocument;
+use crate::segment::build::told;
 use crate::segment::format::Kind;
+use crate::segment::source::{Source, Stop};
 use crate::segment::writer::SegmentWriter;
 
 /// tantivy asks for a budget for its hash tables; it takes more when it needs more.
@@ -22,27 +23,38 @@ const MEMORY_BYTES: usize = 15_000_000;
 const FIXED_ID: &str = "00000000-0000-4000-8000-000000000000";
 
 /// tantivy's files, by section, in the order of [`Kind::ALL`].
-pub(in crate::segment) struct TextFiles(Vec<(Kind, Vec<u8>)>);
+pub(in crate::segment) struct TextFiles(Vec<(Kind, Spooled)>);
 
 impl TextFiles {
     /// Writes one section a file.
     pub fn write(&self, out: &mut SegmentWriter<'_>) -> std::io::Result<()> {
         self.0
             .iter()
-            .try_for_each(|(kind, bytes)| out.section(*kind, |out| out.write_all(bytes)))
+            .try_for_each(|(kind, file)| out.section(*kind, |out| file.copy_to(out)))
     }
 }
 
-/// Builds the files. Row n of the segment is document n of the index.
-pub(in crate::segment) fn write(documents: &[&EmbeddedDocument]) -> Result<TextFiles> {
-    write_files(documents).map_err(|e| Error::Io {
-        action: "build the text index of",
-        path: "the new segment".into(),
-        source: std::io::Error::other(e),
+/// Builds the files. Row n of the segment is document n of the index. With a `scratch` folder, what grows with the rows
+/// lies in nameless files there instead of in memory, but for the fields' columns.
+pub(in crate::segment) fn write(
+    source: &dyn Source,
+    scratch: Option<&Path>,
+    stop: Stop<'_>,
+) -> Result<TextFiles> {
+    write_files(source, scratch, stop).map_err(|error| match error {
+        tantivy::TantivyError::IoError(source) => {
+            let error = std::sync::Arc::try_unwrap(source).unwrap_or_else(std::io::Error::other);
+            told("build the text index of", error)
+        }
+        error => told("build the text index of", std::io::Error::other(error)),
     })
 }
 
-fn write_files(documents: &[&EmbeddedDocument]) -> tantivy::Result<TextFiles> {
+fn write_files(
+    source: &dyn Source,
+    scratch: Option<&Path>,
+    stop: Stop<'_>,
+) -> tantivy::Result<TextFiles> {
     let mut schema = Schema::builder();
     let stored = BytesOptions::default().set_stored();
     let piece = schema.add_bytes_field(PIECE, stored.clone());
@@ -53,19 +65,25 @@ fn write_files(documents: &[&EmbeddedDocument]) -> tantivy::Result<TextFiles> {
         docstore_compress_dedicated_thread: false,
         ..IndexSettings::default()
     };
-    let directory = RamDirectory::create();
+    let directory = SpoolDirectory::new(scratch);
     let builder = Index::builder().schema(schema.build()).settings(settings);
     let mut writer =
         builder.single_segment_index_writer::<TantivyDocument>(directory.clone(), MEMORY_BYTES)?;
-    for document in documents {
-        let columns = columns_of(&document.attributes.fields);
-        for (nth, text) in pieces(document).enumerate() {
+    for document in 0..source.documents() {
+        if stop() {
+            return Err(std::io::Error::other(Error::Cancelled).into());
+        }
+        let described = source.attributes(document).map_err(std::io::Error::other)?;
+        let columns = columns_of(&described.fields);
+        let rows = source.rows_of(document);
+        for nth in rows.clone() {
             let mut row = TantivyDocument::default();
+            let text = source.piece(nth).map_err(std::io::Error::other)?;
             row.add_bytes(piece, text.as_bytes());
-            if nth == 0 {
+            if nth == rows.start {
                 row.add_bytes(
                     attributes,
-                    &serde_json::to_vec(&document.attributes).map_err(std::io::Error::other)?,
+                    &serde_json::to_vec(&*described).map_err(std::io::Error::other)?,
                 );
             }
             if !columns.is_empty() {
@@ -75,21 +93,6 @@ fn write_files(documents: &[&EmbeddedDocument]) -> tantivy::Result<TextFiles> {
         }
     }
     bundle(&writer.finalize()?, &directory)
-}
-
-/// The document's text, cut where passages start.
-fn pieces(document: &EmbeddedDocument) -> impl Iterator<Item = &str> {
-    let ends = document
-        .passages
-        .iter()
-        .skip(1)
-        .map(|passage| passage.range.start)
-        .chain([document.text.len()]);
-    document
-        .passages
-        .iter()
-        .zip(ends)
-        .map(|(passage, end)| &document.text[passage.range.start..end])
 }
 
 /// A document's fields as columns: one for each name and kind, so that kinds never mix and integers stay exact.
@@ -125,7 +128,7 @@ fn string_column(name: &str, strings: &[String]) -> Option<(String, OwnedValue)>
     (!values.is_empty()).then(|| (column_key(name, Column::String), OwnedValue::Array(values)))
 }
 
-fn bundle(index: &Index, directory: &RamDirectory) -> tantivy::Result<TextFiles> {
+fn bundle(index: &Index, directory: &SpoolDirectory) -> tantivy::Result<TextFiles> {
     let metas = index.searchable_segment_metas()?;
     let [meta] = metas.as_slice() else {
         return Err(tantivy::TantivyError::InternalError(
@@ -134,21 +137,17 @@ fn bundle(index: &Index, directory: &RamDirectory) -> tantivy::Result<TextFiles>
     };
     let mut files = Vec::new();
     for &(extension, kind) in &FILES {
-        let bytes = if kind == Kind::TextMeta {
+        let file = if kind == Kind::TextMeta {
             let mut json: serde_json::Value =
                 serde_json::from_slice(&directory.atomic_read(Path::new("meta.json"))?)
                     .map_err(std::io::Error::other)?;
             json["segments"][0]["segment_id"] = FIXED_ID.into();
-            json.to_string().into_bytes()
+            Spooled::Memory(json.to_string().into_bytes())
         } else {
             let path = PathBuf::from(format!("{}.{extension}", meta.id().uuid_string()));
-            if directory.exists(&path)? {
-                directory.open_read(&path)?.read_bytes()?.to_vec()
-            } else {
-                Vec::new()
-            }
+            directory.take(&path)?
         };
-        files.push((kind, bytes));
+        files.push((kind, file));
     }
     Ok(TextFiles(files))
 }

@@ -1,0 +1,168 @@
+//! What a segment is built from: documents in memory here, live documents of open segments in `merge.rs`.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::{EmbeddedDocument, SegmentSpec};
+use crate::document::{Attributes, MAX_ID_BYTES};
+use crate::error::{Error, Result};
+
+/// Rows are numbered below this, as in tantivy.
+pub(super) const MAX_ROWS: usize = i32::MAX as usize;
+
+/// Asked between documents and between rows whether to stop.
+pub(crate) type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// Documents and their rows, numbered from 0 in the order in which they are to stand. The rows of a document stand together.
+/// Whoever implements this has made sure that a segment can hold them.
+pub(super) trait Source: Sync {
+    fn documents(&self) -> u32;
+    fn rows(&self) -> u32;
+    fn rows_of(&self, document: u32) -> Range<u32>;
+    fn id(&self, document: u32) -> &str;
+    fn content_hash(&self, document: u32) -> u128;
+    fn text_bytes(&self, document: u32) -> usize;
+    fn attributes(&self, document: u32) -> Result<Cow<'_, Attributes>>;
+    /// The row's passage: bytes of its document's text.
+    fn range(&self, row: u32) -> Range<usize>;
+    /// The document's text from this passage's start to the next one's.
+    fn piece(&self, row: u32) -> Result<Cow<'_, str>>;
+    /// Shape `[dimension]`.
+    fn vector(&self, row: u32) -> Result<&[f32]>;
+}
+
+/// Documents in memory.
+pub(super) struct InMemory<'a> {
+    documents: &'a [&'a EmbeddedDocument],
+    /// Row of each document's first passage, and the number of rows at the end.
+    first_rows: Vec<u32>,
+    /// Each row's document, and which of its passages it is.
+    rows: Vec<(u32, u32)>,
+}
+
+impl<'a> InMemory<'a> {
+    /// Checks the documents.
+    ///
+    /// # Errors
+    /// [`Error::Document`] if one is not as [`EmbeddedDocument`] says; [`Error::Dimension`].
+    pub fn new(spec: &SegmentSpec, documents: &'a [&'a EmbeddedDocument]) -> Result<Self> {
+        let mut first_rows = vec![0];
+        let mut rows = Vec::new();
+        for (document, at) in documents.iter().zip(0..) {
+            check(document, spec.dimension)?;
+            if rows.len() + document.passages.len() > MAX_ROWS {
+                return wrong(
+                    document,
+                    "its segment would hold more than 2,147,483,647 passages",
+                );
+            }
+            rows.extend((0..document.passages.len() as u32).map(|nth| (at, nth)));
+            first_rows.push(rows.len() as u32);
+        }
+        Ok(Self {
+            documents,
+            first_rows,
+            rows,
+        })
+    }
+
+    fn document(&self, document: u32) -> &'a EmbeddedDocument {
+        self.documents[document as usize]
+    }
+
+    fn row(&self, row: u32) -> (&'a EmbeddedDocument, usize) {
+        let (document, nth) = self.rows[row as usize];
+        (self.document(document), nth as usize)
+    }
+}
+
+impl Source for InMemory<'_> {
+    fn documents(&self) -> u32 {
+        self.documents.len() as u32
+    }
+
+    fn rows(&self) -> u32 {
+        self.rows.len() as u32
+    }
+
+    fn rows_of(&self, document: u32) -> Range<u32> {
+        let at = document as usize;
+        self.first_rows[at]..self.first_rows[at + 1]
+    }
+
+    fn id(&self, document: u32) -> &str {
+        &self.document(document).id
+    }
+
+    fn content_hash(&self, document: u32) -> u128 {
+        self.document(document).content_hash
+    }
+
+    fn text_bytes(&self, document: u32) -> usize {
+        self.document(document).text.len()
+    }
+
+    fn attributes(&self, document: u32) -> Result<Cow<'_, Attributes>> {
+        Ok(Cow::Borrowed(&self.document(document).attributes))
+    }
+
+    fn range(&self, row: u32) -> Range<usize> {
+        let (document, nth) = self.row(row);
+        document.passages[nth].range.clone()
+    }
+
+    fn piece(&self, row: u32) -> Result<Cow<'_, str>> {
+        let (document, nth) = self.row(row);
+        let end = document
+            .passages
+            .get(nth + 1)
+            .map_or(document.text.len(), |next| next.range.start);
+        Ok(Cow::Borrowed(
+            &document.text[document.passages[nth].range.start..end],
+        ))
+    }
+
+    fn vector(&self, row: u32) -> Result<&[f32]> {
+        let (document, nth) = self.row(row);
+        Ok(document.passages[nth].vector.as_slice())
+    }
+}
+
+fn wrong<T>(document: &EmbeddedDocument, what: &str) -> Result<T> {
+    Err(Error::Document {
+        id: document.id.clone(),
+        what: what.into(),
+    })
+}
+
+/// Checks what a segment's tables promise of one document.
+fn check(document: &EmbeddedDocument, dimension: usize) -> Result<()> {
+    if document.id.len() > MAX_ID_BYTES {
+        return wrong(document, "its id is too long");
+    }
+    if document.passages.is_empty() {
+        return wrong(document, "it has no passage");
+    }
+    let mut previous = 0;
+    for (nth, passage) in document.passages.iter().enumerate() {
+        let range = &passage.range;
+        if document.text.get(range.clone()).is_none() {
+            return wrong(document, "a passage does not lie on the text's characters");
+        }
+        if range.start < previous || (nth == 0 && range.start != 0) {
+            return wrong(
+                document,
+                "its passages do not start at 0 and go on in order",
+            );
+        }
+        previous = range.start;
+        let given = passage.vector.dimension();
+        if given != dimension {
+            return Err(Error::Dimension {
+                expected: dimension,
+                given,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! Merging: what comes out is what a build of the live documents gives, byte for byte.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+
+/// Three segments of mixed documents with ids of their own, some of them dead; and the live documents in their order.
+fn sources() -> (
+    Vec<(Arc<Segment>, Arc<RoaringBitmap>)>,
+    Vec<EmbeddedDocument>,
+) {
+    let mut random = Random(11);
+    let (mut sources, mut live) = (Vec::new(), Vec::new());
+    for nth in 0..3 {
+        let mut documents = mixed_documents(&mut random);
+        for document in &mut documents {
+            document.id = format!("{}-{nth}", document.id);
+        }
+        let segment = segment(8, &documents, usize::MAX);
+        let mut dead = RoaringBitmap::new();
+        for (document, at) in documents.into_iter().zip(0..) {
+            if random.below(3) == 0 {
+                dead.insert_range(segment.rows_of(at));
+            } else {
+                live.push(document);
+            }
+        }
+        sources.push((Arc::new(segment), Arc::new(dead)));
+    }
+    (sources, live)
+}
+
+fn flat(scratch: Option<&Path>) -> BuildOptions {
+    BuildOptions {
+        graph_from_rows: usize::MAX,
+        seed: 1,
+        scratch: scratch.map(Path::to_path_buf),
+        ..BuildOptions::default()
+    }
+}
+
+#[test]
+fn a_merged_segment_has_the_bytes_of_a_fresh_one_in_memory_and_through_files() {
+    let (sources, live) = sources();
+    assert!((5..30).contains(&live.len()));
+    let expected = bytes_of(8, &live, usize::MAX);
+    let merge = Merge::new(sources.clone()).expect("few rows");
+    assert_eq!(merge.documents() as usize, live.len());
+    let folder = tempfile::tempdir().expect("a folder");
+    for scratch in [None, Some(folder.path())] {
+        let mut bytes = Vec::new();
+        merge
+            .write(&spec(8), &flat(scratch), &|| false, &mut bytes)
+            .expect("merges");
+        assert!(bytes == expected, "scratch {scratch:?}");
+    }
+    let left = folder.path().read_dir().expect("a folder").count();
+    assert_eq!(left, 0, "the files had no names");
+}
+
+#[test]
+fn each_live_document_knows_where_it_went() {
+    let (sources, live) = sources();
+    let merge = Merge::new(sources.clone()).expect("few rows");
+    let mut kept = 0;
+    for (at, (segment, dead)) in sources.iter().enumerate() {
+        for document in 0..segment.documents() {
+            let is_dead = dead.contains(segment.rows_of(document).start);
+            let target = merge.document(at, document);
+            assert_eq!(target.is_none(), is_dead);
+            if let Some(target) = target {
+                assert_eq!(live[target as usize].id, segment.document_id(document));
+                kept += 1;
+            }
+        }
+    }
+    assert_eq!(kept, live.len());
+}
+
+#[test]
+fn a_merge_of_graphs_finds_what_a_scan_finds() {
+    let mut random = Random(12);
+    let documents: Vec<EmbeddedDocument> = (0..600)
+        .map(|at| document(format!("{at:04}"), "", random.unit(16)))
+        .collect();
+    let halves = documents.chunks(300);
+    let sources = halves
+        .map(|half| (Arc::new(segment(16, half, 100)), Arc::default()))
+        .collect();
+    let merge = Merge::new(sources).expect("few rows");
+    let options = BuildOptions {
+        graph_from_rows: 100,
+        ..BuildOptions::default()
+    };
+    let mut bytes = Vec::new();
+    merge
+        .write(&spec(16), &options, &|| false, &mut bytes)
+        .expect("merges");
+    let merged = open(bytes).expect("whole");
+    assert!(merged.has_graph());
+    for (at, document) in documents.iter().enumerate() {
+        let query = document.passages[0].vector.as_slice();
+        let best = merged.best(query, 1, Pick::All).expect("a search");
+        assert_eq!(best[0].row, at as u32);
+    }
+}
+
+#[test]
+fn a_merge_stops_whenever_it_is_asked_to() {
+    let (sources, _) = sources();
+    let merge = Merge::new(sources).expect("few rows");
+    let asked = AtomicUsize::new(0);
+    let mut run = |stop_at: usize| {
+        asked.store(0, Ordering::Relaxed);
+        let stop = || asked.fetch_add(1, Ordering::Relaxed) >= stop_at;
+        merge.write(&spec(8), &flat(None), &stop, &mut Vec::new())
+    };
+    run(usize::MAX).expect("nobody stops it");
+    let times = asked.load(Ordering::Relaxed);
+    assert!(times > 100, "it asks at every row: {times}");
+    let run = &mut run;
+    for stop_at in 0..times {
+        assert!(matches!(run(stop_at), Err(Error::Cancelled)), "{stop_at}");
+    }
+}
+
+#[test]
+fn damage_in_a_source_is_told_and_not_copied() {
+    let mut random = Random(13);
+    let documents = mixed_documents(&mut random);
+    let whole = bytes_of(8, &documents, usize::MAX);
+    let segment = open(whole.clone()).expect("whole");
+    let mut bytes = whole.clone();
+    let range = segment.sections.range(Kind::Vectors);
+    bytes[(range.start + range.end) / 2] ^= 1;
+    let damaged = open(bytes).expect("the rows are verified when they are read");
+    let merge = Merge::new(vec![(Arc::new(damaged), Arc::default())]).expect("few rows");
+    let merged = merge.write(&spec(8), &flat(None), &|| false, &mut Vec::new());
+    assert!(matches!(merged, Err(Error::Damaged { .. })), "{merged:?}");
+}
+
+#[test]
+fn a_document_that_lives_in_two_sources_is_refused() {
+    let documents = [document("a", "", Random(14).unit(8))];
+    let source = || (Arc::new(segment(8, &documents, usize::MAX)), Arc::default());
+    let merge = Merge::new(vec![source(), source()]).expect("few rows");
+    let merged = merge.write(&spec(8), &flat(None), &|| false, &mut Vec::new());
+    assert!(matches!(merged, Err(Error::DuplicateId { id }) if id == "a"));
+}
