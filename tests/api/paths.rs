@@ -145,8 +145,7 @@ fn clustered(rows: usize, random: &mut Random) -> Vec<Vec<f32>> {
 }
 
 /// The usual search finds nine of ten where queries are like the rows, which its effort is measured on, and most where they
-/// lie apart; the exact one
-/// finds all; at any selectivity.
+/// lie apart; the exact one finds all; at any selectivity.
 fn check(world: &World, random: &mut Random) {
     let stored: Vec<&Row> = world.rows.values().collect();
     // Nearer to one row than to another.
