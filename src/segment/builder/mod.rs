@@ -1,4 +1,29 @@
 //! Codes → a raw graph.
+//!
+//!   nodes, shuffled → walk.rs → near nodes → select.rs → links.rs → … all inserted twice … → repair.rs → [`RawGraph`]
+//!
+//! In go the codes of a segment's rows, and which of them are nodes; perhaps an older graph over some of them. Out comes a
+//! flat list of at most [`WIDTH`] neighbours a node, and the nodes that walks start from. Nothing here is unsafe; a build
+//! asks often whether it shall stop.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `mod.rs` | what goes in and out; the choice of builder |
+//! | `parallel.rs` | our builder: passes over the nodes, on all threads |
+//! | `insert.rs` | one node: found, linked, linked back |
+//! | `walk.rs` | the search for a node's neighbours |
+//! | `select.rs` | which near nodes become neighbours |
+//! | `links.rs` | lists that many threads read and write at once |
+//! | `extend.rs` | an older graph, its rows renumbered, as a start |
+//! | `repair.rs` | every node reachable, in place of whatever a builder left unlinked |
+//! | `distance.rs` | exact distances of codes |
+//! | `hnsw_rs.rs` | the crate `hnsw_rs` as a builder, to compare ours with |
+//!
+//! There is one layer, the one that the file holds. What HNSW's upper layers do, a good place to start, the seeds do: on
+//! 100,000 real vectors of 384 dimensions the same recall cost as many distances from 8 seeds as from 32, and more from
+//! 256 (compare Munyampirwa et al., arXiv:2412.01940).
+//!
+//! FIGURES
 
 mod distance;
 mod extend;
@@ -70,7 +95,7 @@ pub(crate) enum Builder {
 impl Builder {
     pub(super) fn get(self) -> &'static dyn GraphBuilder {
         match self {
-            Self::Parallel => &Parallel::DEFAULT,
+            Self::Parallel => &Parallel,
             Self::HnswRs => &HnswRs,
         }
     }
