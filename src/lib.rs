@@ -61,8 +61,8 @@ pub mod eval;
 pub mod setup;
 
 pub use database::{
-    Added, BatchOptions, Collection, CollectionInfo, CollectionOptions, Database, DatabaseOptions,
-    Documents, Hit, IntoFilter, Progress, Query, Report, Stage,
+    Added, BatchOptions, Collection, CollectionInfo, CollectionOptions, Compacted, Database,
+    DatabaseOptions, Documents, Hit, IntoFilter, Merging, Progress, Query, Report, Stage,
 };
 pub use document::{Document, Fields, Value};
 pub use error::{Error, Result};

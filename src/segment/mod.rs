@@ -70,7 +70,7 @@ use format::Kind;
 use graph::Graph;
 use kernel::Kernel;
 use map::{Map, as_i8};
-pub(crate) use merge::{Merge, bytes_to_build};
+pub(crate) use merge::{Merge, rows_within};
 use quantise::{Quantiser, stride};
 use sections::Sections;
 pub(crate) use source::Stop;
