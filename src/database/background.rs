@@ -1,6 +1,6 @@
 //! What happens without being asked for: sealing after a pause in the writing, and merging.
 //!
-//! Two threads, so that a long merge keeps no row from being sealed. Each starts when it is first needed and ends when the
+//! Three threads, so that a long merge keeps neither rows from being sealed nor small merges from being made. Each starts when it is first needed and ends when the
 //! database closes. They take the writer's lock as any writer does. A failure here is nobody's call: it is remembered for
 //! [`Database::background_error`](super::Database::background_error), and the work is tried again after a while.
 
@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::inner::Inner;
+use super::merge::SMALL_ROWS;
 use crate::error::{Error, Result};
 
 /// The pause after a first failure; it doubles with each further one.
@@ -18,10 +19,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// A kind of work, with a thread of its own.
 #[derive(Clone, Copy)]
-enum Work {
+pub(super) enum Work {
     Seal,
+    /// One that takes no graph.
+    SmallMerge,
     Merge,
 }
+
+const KINDS: usize = 3;
 
 /// The threads and what they are told.
 #[derive(Default)]
@@ -31,12 +36,12 @@ pub(super) struct Background {
     stop: AtomicBool,
     told: Mutex<Told>,
     changed: Condvar,
-    threads: Mutex<[Option<JoinHandle<()>>; 2]>,
+    threads: Mutex<[Option<JoinHandle<()>>; KINDS]>,
 }
 
 #[derive(Default)]
 struct Told {
-    jobs: [Job; 2],
+    jobs: [Job; KINDS],
 }
 
 /// What one thread has to do.
@@ -79,14 +84,14 @@ impl Background {
         self.told().jobs[Work::Seal as usize] = Job::default();
     }
 
-    /// There are segments to merge.
-    pub fn merge_is_due(&self) {
+    /// There is work now.
+    pub fn is_due(&self, work: Work) {
         let mut told = self.told();
-        let merge = &mut told.jobs[Work::Merge as usize];
-        if merge.due.is_none() {
-            merge.due = Some(Instant::now());
+        let job = &mut told.jobs[work as usize];
+        if job.due.is_none() {
+            job.due = Some(Instant::now());
             drop(told);
-            self.wake(Work::Merge);
+            self.wake(work);
         }
     }
 
@@ -129,6 +134,7 @@ impl Background {
         };
         let name = match work {
             Work::Seal => "vecdb-seal",
+            Work::SmallMerge => "vecdb-merge-small",
             Work::Merge => "vecdb-merge",
         };
         let started = thread::Builder::new()
@@ -199,13 +205,13 @@ impl Background {
 
 fn run(inner: &Arc<Inner>, work: Work) {
     let background = &inner.background;
+    let stop = || background.stop.load(Ordering::Relaxed);
+    let merge = |most_rows| inner.merge_next(most_rows, &stop);
     while background.wait(work) {
         let result = match work {
             Work::Seal => inner.flush().map(|()| false),
-            Work::Merge => {
-                let stop = || background.stop.load(Ordering::Relaxed);
-                inner.merge_next(u64::MAX, &stop).map(|made| made.is_some())
-            }
+            Work::SmallMerge => merge(SMALL_ROWS).map(|made| made.is_some()),
+            Work::Merge => merge(u64::MAX).map(|made| made.is_some()),
         };
         background.went(work, result);
     }

@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 use super::DatabaseOptions;
 use super::background::Background;
 use super::embed::EncoderSlot;
-use super::merge::Merging;
+use super::merge::{InHand, Merging};
 use super::part::{Part, Snapshot};
 use crate::error::{Error, Result};
 use crate::segment::{Segment, tombstones};
@@ -34,8 +34,7 @@ pub(super) struct Inner {
     pub encoder: EncoderSlot,
     /// `None` when read-only. Taken for every write, and for nothing else.
     pub writer: Mutex<Option<Writer>>,
-    /// Held by the one merge in hand, before the writer's lock.
-    pub merging: Mutex<()>,
+    pub in_hand: InHand,
     pub background: Background,
     collections: RwLock<BTreeMap<String, Arc<State>>>,
 }
@@ -147,7 +146,7 @@ impl Inner {
             settings: options.settings.clone(),
             encoder: EncoderSlot::new(options),
             writer: Mutex::new(None),
-            merging: Mutex::new(()),
+            in_hand: InHand::default(),
             background: Background::default(),
             collections: RwLock::new(collections),
         }

@@ -7,12 +7,14 @@
 //! added, replaced and deleted as ever; what was deleted among those copied is carried over at the commit, the sealed
 //! deletions into the new segment's tombstone file and the others into memory, where they wait for the next seal.
 //!
-//! One merge is in hand at a time. Its memory is bounded by [`Merging::memory_bytes`]: where more would be needed, fewer or
-//! smaller segments are merged, or none.
+//! One merge that builds a graph is in hand at a time. Beside it, merges too small for a graph go on: it may take minutes,
+//! in which every flush adds a segment. The memory of a merge is bounded by [`Merging::memory_bytes`]: where more would be
+//! needed, fewer or smaller segments are merged, or none.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use roaring::RoaringBitmap;
@@ -27,6 +29,8 @@ use crate::store::{Commit, NewSegment, SegmentRecord};
 
 /// No merged segment has more rows: a rewrite for the sake of deleted rows should not take hours.
 const MAX_ROWS: u64 = 4_000_000;
+/// A merge of at most so many rows takes no graph. `BuildOptions` has the same number.
+pub(super) const SMALL_ROWS: u64 = 9_999;
 /// How often the caller of [`Database::compact`](super::Database::compact) is asked whether to go on.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
@@ -106,8 +110,61 @@ impl Compacted {
     }
 }
 
+/// Merges in hand.
+#[derive(Default)]
+pub(super) struct InHand(Mutex<Sources>);
+
+#[derive(Default)]
+struct Sources {
+    /// Segments that are being merged.
+    names: HashSet<String>,
+    /// Is a graph being built?
+    large: bool,
+}
+
+impl InHand {
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.sources().names.is_empty()
+    }
+}
+
+/// The hold of one merge on its sources.
+struct Hold<'a> {
+    in_hand: &'a InHand,
+    names: Vec<String>,
+    large: bool,
+}
+
+impl<'a> Hold<'a> {
+    fn take(in_hand: &'a InHand, names: Vec<String>, large: bool) -> Self {
+        let mut sources = in_hand.sources();
+        sources.names.extend(names.iter().cloned());
+        sources.large |= large;
+        Self {
+            in_hand,
+            names,
+            large,
+        }
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let mut sources = self.in_hand.sources();
+        self.names.iter().for_each(|name| {
+            sources.names.remove(name);
+        });
+        sources.large &= !self.large;
+    }
+}
+
 /// A merge that was begun.
-struct Begun {
+struct Begun<'a> {
+    hold: Hold<'a>,
     state: Arc<State>,
     spec: SegmentSpec,
     sources: Vec<Source>,
@@ -141,9 +198,12 @@ impl Inner {
         let asking = Asking::new(progress);
         loop {
             let stop = || asking.ask(&total, false);
-            let made = self.merge_next(u64::MAX, &stop)?;
-            let Some(made) = made else { return Ok(total) };
-            total.add(made);
+            match self.merge_next(u64::MAX, &stop)? {
+                Some(made) => total.add(made),
+                None if self.in_hand.is_empty() => return Ok(total),
+                // In the background, and what comes of it may be due again.
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
             if asking.ask(&total, true) {
                 return Err(Error::Cancelled);
             }
@@ -153,16 +213,14 @@ impl Inner {
     /// Makes the due merges that take no graph, a matter of milliseconds each: a process that lives too short for a merge in
     /// the background must not leave ever more segments behind.
     pub(super) fn compact_small(&self) {
-        let most_rows = BuildOptions::default().graph_from_rows as u64 - 1;
         if self.settings.merging.background {
             // What fails here is due again in the next process.
-            while let Ok(Some(_)) = self.merge_next(most_rows, &|| false) {}
+            while let Ok(Some(_)) = self.merge_next(SMALL_ROWS, &|| false) {}
         }
     }
 
     /// Makes the next due merge of at most `most_rows` rows; `None` if nothing is due.
     pub(super) fn merge_next(&self, most_rows: u64, stop: Stop<'_>) -> Result<Option<Compacted>> {
-        let _one_at_a_time = self.begin_merging(stop)?;
         let Some(begun) = self.pick(most_rows)? else {
             return Ok(None);
         };
@@ -187,25 +245,13 @@ impl Inner {
         Ok(Some(made))
     }
 
-    fn begin_merging(&self, stop: Stop<'_>) -> Result<MutexGuard<'_, ()>> {
-        loop {
-            match self.merging.try_lock() {
-                Ok(guard) => return Ok(guard),
-                // It guards no value.
-                Err(TryLockError::Poisoned(guard)) => return Ok(guard.into_inner()),
-                Err(TryLockError::WouldBlock) if stop() => return Err(Error::Cancelled),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
-            }
-        }
-    }
-
-    /// Is a merge due in any collection?
-    pub(super) fn is_merge_due(&self) -> bool {
-        let due = |state: &Arc<State>| !self.due_of(&state.snapshot(), u64::MAX).is_empty();
+    /// Is a merge of at most `most_rows` rows due in any collection?
+    pub(super) fn is_merge_due(&self, most_rows: u64) -> bool {
+        let due = |state: &Arc<State>| !self.due_of(&state.snapshot(), most_rows).is_empty();
         self.states().iter().any(due)
     }
 
-    /// The places of the segments that are to be merged next.
+    /// The places of the sealed parts that are to be merged next, apart from those that are being merged.
     pub(super) fn due_of(&self, snapshot: &Snapshot, most_rows: u64) -> Vec<usize> {
         let Some(dimension) = snapshot.record.dimension else {
             return Vec::new();
@@ -214,18 +260,27 @@ impl Inner {
             .settings
             .merging
             .most_rows(dimension, &BuildOptions::default());
-        let sizes: Vec<Size> = snapshot
+        let in_hand = self.in_hand.sources();
+        let limit = if in_hand.large {
+            limit.min(SMALL_ROWS)
+        } else {
+            limit
+        };
+        let (places, sizes): (Vec<usize>, Vec<Size>) = snapshot
             .records()
             .iter()
-            .map(|record| Size {
-                rows: u64::from(record.rows),
-                dead: u64::from(record.dead_rows),
+            .enumerate()
+            .filter(|(_, record)| !in_hand.names.contains(&record.name))
+            .map(|(at, record)| {
+                let (rows, dead) = (u64::from(record.rows), u64::from(record.dead_rows));
+                (at, Size { rows, dead })
             })
-            .collect();
-        due(&sizes, limit.min(most_rows))
+            .unzip();
+        let due = due(&sizes, limit.min(most_rows));
+        due.into_iter().map(|at| places[at]).collect()
     }
 
-    fn pick(&self, most_rows: u64) -> Result<Option<Begun>> {
+    fn pick(&self, most_rows: u64) -> Result<Option<Begun<'_>>> {
         let mut guard = self.lock_writer()?;
         let writer = self.writer(&mut guard)?;
         for state in self.states() {
@@ -234,7 +289,7 @@ impl Inner {
             let Some(spec) = snapshot.spec().filter(|_| !due.is_empty()) else {
                 continue;
             };
-            let sources = due.iter().filter_map(|&at| match &snapshot.parts[at].body {
+            let source = |&at: &usize| match &snapshot.parts[at].body {
                 Body::Sealed {
                     segment,
                     record,
@@ -245,9 +300,19 @@ impl Inner {
                     buried: Arc::clone(buried),
                 }),
                 Body::Memory(_) => None,
-            });
+            };
+            let sources: Vec<Source> = due.iter().filter_map(source).collect();
+            let names = sources.iter().map(|source| source.name.clone());
+            let live = sources
+                .iter()
+                .map(|source| u64::from(source.segment.rows()) - source.buried.len());
             return Ok(Some(Begun {
-                sources: sources.collect(),
+                hold: Hold::take(
+                    &self.in_hand,
+                    names.collect(),
+                    live.sum::<u64>() > SMALL_ROWS,
+                ),
+                sources,
                 file: writer.store.new_segment()?,
                 spec,
                 state,
@@ -256,7 +321,7 @@ impl Inner {
         Ok(None)
     }
 
-    fn write_merged(&self, begun: &Begun, merge: &Merge, stop: Stop<'_>) -> Result<Written> {
+    fn write_merged(&self, begun: &Begun<'_>, merge: &Merge, stop: Stop<'_>) -> Result<Written> {
         let options = BuildOptions {
             scratch: begun.file.path().parent().map(Into::into),
             ..BuildOptions::default()
@@ -284,10 +349,17 @@ impl Inner {
     }
 
     /// Puts the new segment in the place of its sources.
-    fn commit_merged(&self, begun: Begun, merge: &Merge, written: Option<Written>) -> Result<()> {
+    fn commit_merged(
+        &self,
+        begun: Begun<'_>,
+        merge: &Merge,
+        written: Option<Written>,
+    ) -> Result<()> {
         let mut guard = self.lock_writer()?;
         let writer = self.writer(&mut guard)?;
+        // Held until the end: nobody else is to pick the same sources.
         let Begun {
+            hold: _hold,
             state,
             sources,
             file,
@@ -374,14 +446,15 @@ type Callback<'a> = &'a mut (dyn FnMut(&Compacted) -> ControlFlow<()> + Send);
 
 /// A callback that is called from many threads, not too often, and whose answer all of them hear.
 struct Asking<'a> {
-    callback: Mutex<(Callback<'a>, Instant)>,
+    /// And when it was called.
+    callback: Mutex<(Callback<'a>, Option<Instant>)>,
     stop: AtomicBool,
 }
 
 impl<'a> Asking<'a> {
     fn new(callback: Callback<'a>) -> Self {
         Self {
-            callback: Mutex::new((callback, Instant::now())),
+            callback: Mutex::new((callback, None)),
             stop: AtomicBool::new(false),
         }
     }
@@ -394,9 +467,9 @@ impl<'a> Asking<'a> {
             self.callback.try_lock().ok()
         };
         if let Some(mut callback) = callback
-            && (now || callback.1.elapsed() >= ASK_EVERY)
+            && (now || callback.1.is_none_or(|last| last.elapsed() >= ASK_EVERY))
         {
-            callback.1 = Instant::now();
+            callback.1 = Some(Instant::now());
             if (callback.0)(done).is_break() {
                 self.stop.store(true, Ordering::Relaxed);
             }

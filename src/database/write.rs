@@ -5,7 +5,9 @@
 
 use std::sync::{Arc, MutexGuard};
 
+use super::background::Work;
 use super::inner::{Inner, State, Writer};
+use super::merge::SMALL_ROWS;
 use super::part::{Body, Part, Snapshot};
 use crate::document::{EmbeddedDocument, EmbeddedPassage};
 use crate::error::{Error, Result};
@@ -250,8 +252,12 @@ impl Inner {
             state.publish(snapshot);
         }
         self.background.sealed();
-        if self.settings.merging.background && self.is_merge_due() {
-            self.background.merge_is_due();
+        if self.settings.merging.background {
+            for (most_rows, work) in [(SMALL_ROWS, Work::SmallMerge), (u64::MAX, Work::Merge)] {
+                if self.is_merge_due(most_rows) {
+                    self.background.is_due(work);
+                }
+            }
         }
         Ok(())
     }

@@ -19,6 +19,7 @@
 //! | `build.rs` | documents → bytes |
 //! | `merge.rs` | live documents of open segments → bytes |
 //! | `documents.rs` | the tables of documents and rows |
+//! | `ids.rs` | which ids a segment cannot hold |
 //! | `quantise.rs` | f32 → int8, with a proven bound on the error |
 //! | `kernel.rs` | dot products for each instruction set (unsafe: intrinsics) |
 //! | `vectors.rs` | codes and rows as slices |
@@ -38,6 +39,7 @@ mod documents;
 mod flat;
 mod format;
 mod graph;
+mod ids;
 mod kernel;
 mod map;
 mod merge;
@@ -68,6 +70,7 @@ pub(crate) use build::build;
 use documents::Tables;
 use format::Kind;
 use graph::Graph;
+use ids::IdFilter;
 use kernel::Kernel;
 use map::{Map, as_i8};
 pub(crate) use merge::{Merge, rows_within};
@@ -155,6 +158,7 @@ pub(crate) struct Segment {
     /// The codes are as they were written.
     codes_verified: OnceLock<()>,
     quantiser: Quantiser,
+    ids: IdFilter,
     text: TextIndex,
 }
 
@@ -201,6 +205,7 @@ impl Segment {
             sections,
             codes_verified: OnceLock::new(),
             quantiser,
+            ids: IdFilter::default(),
             text,
         })
     }
@@ -234,7 +239,12 @@ impl Segment {
 
     /// The ordinal of the document with this id.
     pub fn find(&self, id: &str) -> Option<u32> {
-        self.tables().find(id)
+        let tables = self.tables();
+        let all = || (0..self.documents()).map(|document| tables.id(document));
+        self.ids
+            .may_hold(id, self.documents(), all)
+            .then(|| tables.find(id))
+            .flatten()
     }
 
     pub fn document_id(&self, document: u32) -> &str {

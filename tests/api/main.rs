@@ -4,6 +4,7 @@ mod architecture;
 mod concurrency;
 mod damage;
 mod kill;
+mod merging;
 mod model;
 #[cfg(feature = "encoder")]
 mod text;
