@@ -61,8 +61,9 @@ pub mod eval;
 pub mod setup;
 
 pub use database::{
-    Added, BatchOptions, Collection, CollectionInfo, CollectionOptions, Database, DatabaseOptions,
-    Documents, Hit, IntoFilter, Progress, Query, Recall, RecallOptions, Report, Scored, Stage,
+    Added, BatchOptions, Collection, CollectionInfo, CollectionOptions, Compacted, Database,
+    DatabaseOptions, Documents, Hit, IntoFilter, Merging, Progress, Query, Recall, RecallOptions,
+    Report, Scored, Stage,
 };
 pub use document::{Document, Fields, Value};
 pub use error::{Error, Result};

@@ -1,12 +1,15 @@
 //! Is everything on disk as it was written?
 
+use std::collections::HashSet;
 use std::path::Path;
+
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::cannot_write;
 use super::inner::open_part;
 use super::part::Part;
 use crate::error::{Error, Result};
-use crate::store::{self, CollectionRecord, Layout, Manifest, Opened, Store};
+use crate::store::{self, Layout, Manifest, Opened};
 
 /// What [`Database::check`](super::Database::check) found.
 #[derive(Clone, Debug, Default)]
@@ -22,12 +25,6 @@ pub struct Report {
     pub remarks: Vec<String>,
 }
 
-/// A collection's segments, read whole.
-struct Read {
-    collection: u32,
-    parts: Vec<(String, Part)>,
-}
-
 pub(super) fn check(path: &Path) -> Result<Report> {
     let layout = store::check_stamp(path)?.ok_or_else(|| Error::NotFound {
         path: path.to_path_buf(),
@@ -39,17 +36,12 @@ pub(super) fn check(path: &Path) -> Result<Report> {
             mut store,
             unsealed,
         }) => {
-            let read = report.segments(&layout, store.manifest());
+            report.segments(&layout, store.manifest());
             for path in store.leftovers() {
                 let path = path.display();
                 report.remarks.push(format!(
                     "{path} belongs to no collection; the next writer removes it"
                 ));
-            }
-            for read in &read {
-                if let Err(error) = report.places(&store, read) {
-                    report.problems.push(error.to_string());
-                }
             }
             if !unsealed.is_empty() {
                 let calls = unsealed.len();
@@ -86,7 +78,7 @@ impl Report {
             let seq = |manifest: &Result<Manifest>| manifest.as_ref().ok().map(|m| m.seq);
             let manifest = store::read_only(layout);
             match &manifest {
-                Ok(manifest) => drop(tried.segments(layout, manifest)),
+                Ok(manifest) => tried.segments(layout, manifest),
                 Err(error) => tried.problems.push(error.to_string()),
             }
             if tried.problems.is_empty() || seq(&store::read_only(layout)) == seq(&manifest) {
@@ -98,52 +90,37 @@ impl Report {
         }
     }
 
-    /// Opens every segment with its tombstones and verifies every block.
-    fn segments(&mut self, layout: &Layout, manifest: &Manifest) -> Vec<Read> {
-        let read_collection = |collection: &CollectionRecord| {
-            let mut parts = Vec::new();
+    /// Opens every segment with its tombstones, verifies every block, and sees that no id lives twice.
+    fn segments(&mut self, layout: &Layout, manifest: &Manifest) {
+        for collection in &manifest.collections {
+            // Hashes: 16 bytes each, however long the ids are.
+            let mut live = HashSet::new();
             for record in &collection.segments {
                 let opened = open_part(layout, collection, record);
                 match opened.and_then(|part| part.segment()?.verify().map(|()| part)) {
                     Ok(part) => {
                         self.files += 1 + u64::from(record.tombstones > 0);
                         self.bytes += record.bytes;
-                        parts.push((record.name.clone(), part));
+                        self.twice(&part, &mut live, &layout.segment(&record.name));
                     }
                     Err(error) => self.problems.push(error.to_string()),
                 }
             }
-            Read {
-                collection: collection.id,
-                parts,
-            }
-        };
-        manifest.collections.iter().map(read_collection).collect()
+        }
     }
 
-    /// Each id of the map lies where it says, and each live document of the segments has its id in the map.
-    fn places(&mut self, store: &Store, read: &Read) -> Result<()> {
-        let mut placed: u64 = 0;
-        for entry in store.places(read.collection) {
-            let (id, place) = entry?;
-            let part = read.parts.iter().find(|(name, _)| *name == place.segment);
-            if part.is_some_and(|(_, part)| part.find(&id) == Some(place.document)) {
-                placed += 1;
-            } else if self.problems.is_empty() {
-                let what = format!("it places document {id:?} where it is not");
-                self.problems.push(store.inconsistent(what).to_string());
-            }
+    /// Tells the first live document whose id is in `live` already, and adds the others to it.
+    fn twice(&mut self, part: &Part, live: &mut HashSet<u128>, path: &Path) {
+        let Ok(segment) = part.segment() else {
+            return;
+        };
+        let mut ids = (0..part.documents())
+            .filter(|&document| !part.is_dead(document))
+            .map(|document| segment.document_id(document));
+        if let Some(id) = ids.find(|id| !live.insert(xxh3_128(id.as_bytes()))) {
+            let what = format!("document {id:?} lives in another segment too");
+            self.problems
+                .push(Error::damaged(path, 0, what).to_string());
         }
-        let live: u64 = read
-            .parts
-            .iter()
-            .map(|(_, part)| u64::from(part.live_documents()))
-            .sum();
-        if placed != live && self.problems.is_empty() {
-            let what =
-                format!("it places {placed} documents, and the segments hold {live} live ones");
-            self.problems.push(store.inconsistent(what).to_string());
-        }
-        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::embed::{Cost, Prepared};
 use super::fits;
 use super::ingest::{self, BatchOptions};
-use super::inner::{Inner, State};
+use super::inner::{Handle, Inner, State};
 use super::part::Snapshot;
 use super::query::{Ask, Query};
 use super::write::{Maker, Stored};
@@ -62,12 +62,15 @@ pub struct CollectionInfo {
     pub unsealed_passages: u64,
     /// Segments on disk.
     pub segments: u64,
+    /// Segments that are due to be merged next; see [`Database::compact`](super::Database::compact).
+    pub due_segments: u64,
     /// Bytes of its segments on disk.
     pub bytes: u64,
 }
 
 impl CollectionInfo {
-    pub(super) fn of(snapshot: &Snapshot) -> Self {
+    pub(super) fn of(inner: &Inner, state: &State) -> Self {
+        let snapshot = &*state.snapshot();
         let rows: u64 = snapshot.parts.iter().map(|p| u64::from(p.rows())).sum();
         let dead: u64 = snapshot.parts.iter().map(|p| p.dead.len()).sum();
         let record = &snapshot.record;
@@ -84,6 +87,7 @@ impl CollectionInfo {
             dead_passages: dead,
             unsealed_passages: snapshot.unsealed_rows(),
             segments: snapshot.sealed_parts() as u64,
+            due_segments: inner.due_of(snapshot, u64::MAX).len() as u64,
             bytes: record.segments.iter().map(|s| s.bytes).sum(),
         }
     }
@@ -134,7 +138,7 @@ impl Added {
 /// ```
 #[derive(Clone)]
 pub struct Collection {
-    pub(super) inner: Arc<Inner>,
+    pub(super) inner: Arc<Handle>,
     pub(super) state: Arc<State>,
 }
 
@@ -147,7 +151,7 @@ impl fmt::Debug for Collection {
 }
 
 impl Collection {
-    pub(super) fn new(inner: &Arc<Inner>, state: Arc<State>) -> Self {
+    pub(super) fn new(inner: &Arc<Handle>, state: Arc<State>) -> Self {
         Self {
             inner: Arc::clone(inner),
             state,
@@ -161,7 +165,7 @@ impl Collection {
 
     /// What it is and holds.
     pub fn info(&self) -> CollectionInfo {
-        CollectionInfo::of(&self.state.snapshot())
+        CollectionInfo::of(&self.inner, &self.state)
     }
 
     /// The number of live documents.

@@ -1,13 +1,17 @@
 //! What the handles share: the folder, the writer's hold on it, and each collection's current snapshot.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
 use super::DatabaseOptions;
+use super::background::Background;
 use super::embed::EncoderSlot;
+use super::merge::{InHand, Merging};
 use super::part::{Part, Snapshot};
 use crate::error::{Error, Result};
 use crate::segment::{Segment, tombstones};
@@ -26,17 +30,35 @@ const MAX_NAME_BYTES: usize = 255;
 pub(super) struct Inner {
     pub path: PathBuf,
     pub read_only: bool,
+    pub settings: Settings,
     pub encoder: EncoderSlot,
     /// `None` when read-only. Taken for every write, and for nothing else.
     pub writer: Mutex<Option<Writer>>,
+    pub in_hand: InHand,
+    pub background: Background,
     collections: RwLock<BTreeMap<String, Arc<State>>>,
+}
+
+/// What is done without being asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub merging: Merging,
+    /// What is unsealed is sealed after so long without a write.
+    pub idle: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            merging: Merging::default(),
+            idle: Duration::from_secs(2),
+        }
+    }
 }
 
 /// What only a writer has.
 pub(super) struct Writer {
     pub store: Store,
-    /// Ids deleted since the last seal, by collection: the catalog's id map may still have them.
-    pub deleted: HashMap<u32, HashSet<String>>,
     /// Automatic seals that failed since one succeeded.
     pub postponed: u64,
 }
@@ -73,20 +95,24 @@ impl State {
 
 impl Inner {
     /// Opens for writing; made if absent.
-    pub fn open(path: &Path, options: &DatabaseOptions) -> Result<Arc<Self>> {
+    pub fn open(path: &Path, options: &DatabaseOptions) -> Result<Handle> {
         let Opened { store, unsealed } = Opened::open(path)?;
         let collections = load(store.layout(), store.manifest())?;
         // Not earlier: where a file is missing or damaged, nothing is removed.
         store.sweep();
         let mut writer = Writer {
             store,
-            deleted: HashMap::new(),
             postponed: 0,
         };
         let inner = Self::new(path, options, false, collections);
         inner.replay(&mut writer, unsealed)?;
+        let is_unsealed = writer.store.unsealed().rows > 0;
         *inner.lock_writer()? = Some(writer);
-        Ok(Arc::new(inner))
+        let handle = Handle::new(inner);
+        if is_unsealed {
+            handle.background.wrote(handle.settings.idle);
+        }
+        Ok(handle)
     }
 
     /// Opens what is sealed, without lock or sled.
@@ -94,7 +120,7 @@ impl Inner {
         path: &Path,
         layout: &Layout,
         options: &DatabaseOptions,
-    ) -> Result<Arc<Self>> {
+    ) -> Result<Handle> {
         let mut manifest = store::read_only(layout)?;
         let collections = loop {
             let loaded = load(layout, &manifest);
@@ -106,7 +132,7 @@ impl Inner {
             }
             manifest = newer;
         };
-        Ok(Arc::new(Self::new(path, options, true, collections)))
+        Ok(Handle::new(Self::new(path, options, true, collections)))
     }
 
     fn new(path: &Path, options: &DatabaseOptions, read_only: bool, states: Vec<State>) -> Self {
@@ -117,8 +143,11 @@ impl Inner {
         Self {
             path: path.to_path_buf(),
             read_only,
+            settings: options.settings.clone(),
             encoder: EncoderSlot::new(options),
             writer: Mutex::new(None),
+            in_hand: InHand::default(),
+            background: Background::default(),
             collections: RwLock::new(collections),
         }
     }
@@ -199,20 +228,50 @@ impl Inner {
     pub fn flush(&self) -> Result<()> {
         let mut guard = self.lock_writer()?;
         match guard.as_mut() {
-            Some(writer) => self.seal(writer, None, Vec::new()),
+            Some(writer) => self.seal(writer, None),
             None => Ok(()),
         }
     }
 }
 
-impl Drop for Inner {
+/// What all handles of the user share; the last one to go closes the database.
+///
+/// Apart from [`Inner`], which the background threads hold too: these must be stopped when the user's last handle goes,
+/// not keep the database open.
+pub(super) struct Handle(Arc<Inner>);
+
+impl Handle {
+    fn new(inner: Inner) -> Self {
+        Self(Arc::new_cyclic(|this| Inner {
+            background: Background::of(this),
+            ..inner
+        }))
+    }
+}
+
+impl Deref for Handle {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Drop for Handle {
     fn drop(&mut self) {
+        self.background.stop();
         // Nothing acknowledged is lost if this fails: the write-ahead rows stay, and the next open replays them.
-        if self.flush().is_ok()
-            && let Ok(mut guard) = self.lock_writer()
-            && let Some(writer) = guard.as_mut()
-        {
-            writer.store.mark_closed();
+        if self.flush().is_ok() {
+            self.compact_small();
+            if let Ok(mut guard) = self.lock_writer()
+                && let Some(writer) = guard.as_mut()
+            {
+                writer.store.mark_closed();
+            }
+        }
+        // Gone before the next open, whoever else still looks at the rest.
+        if let Ok(mut guard) = self.lock_writer() {
+            drop(guard.take());
         }
     }
 }

@@ -15,6 +15,9 @@
 //! | `collection.rs` | `Collection`: the verbs |
 //! | `embed.rs` | documents → vectors, by the encoder |
 //! | `write.rs` | add, delete, seal |
+//! | `merge.rs` | segments → fewer segments |
+//! | `merge_policy.rs` | which ones, and when |
+//! | `background.rs` | the threads that seal and merge without being asked |
 //! | `ingest.rs` | a stream of documents in bounded memory |
 //! | `query.rs` | `Query` and what it answers |
 //! | `batch.rs` | queries → answers, one or many in parallel |
@@ -23,6 +26,7 @@
 //! | `recall.rs` | what part of the exact answer is found? |
 //! | `check.rs` | is everything on disk as it was written? |
 
+mod background;
 mod batch;
 mod check;
 mod collection;
@@ -30,6 +34,8 @@ mod embed;
 mod example;
 mod ingest;
 mod inner;
+mod merge;
+mod merge_policy;
 mod part;
 mod query;
 mod recall;
@@ -37,19 +43,22 @@ mod search;
 mod write;
 
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use check::Report;
 pub use collection::{Added, Collection, CollectionInfo, CollectionOptions, Documents};
 pub use ingest::{BatchOptions, Progress, Stage};
+pub use merge::{Compacted, Merging};
 pub use query::{Hit, IntoFilter, Query, Scored};
 pub use recall::{Recall, RecallOptions};
 
 use crate::error::{Error, Result};
 use crate::store::{self, CollectionRecord, EncoderRecord};
 use crate::vector::Metric;
-use inner::Inner;
+use inner::{Handle, Inner, Settings};
 
 /// How a database is opened; [`Database::options`] starts one.
 ///
@@ -66,6 +75,7 @@ pub struct DatabaseOptions {
     runtime: Option<PathBuf>,
     must_exist: bool,
     access: Access,
+    settings: Settings,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -98,6 +108,21 @@ impl DatabaseOptions {
         self
     }
 
+    /// When segments are merged, and what that may take; [`Merging::background`] if not said.
+    #[must_use]
+    pub fn merging(mut self, merging: Merging) -> Self {
+        self.settings.merging = merging;
+        self
+    }
+
+    /// What was acknowledged is sealed, and so shown to other processes, when so long nothing more was written; 2 seconds
+    /// if not said. With [`Duration::MAX`] it waits for [`Database::flush`], the close, or 10,000 rows.
+    #[must_use]
+    pub fn seal_after_idle(mut self, idle: Duration) -> Self {
+        self.settings.idle = idle;
+        self
+    }
+
     /// Takes no lock and changes nothing: a snapshot of what is sealed. What another process acknowledged after its last
     /// seal is not in it.
     #[must_use]
@@ -126,7 +151,7 @@ impl DatabaseOptions {
         let layout = match (layout, self.access) {
             (Some(layout), _) => layout,
             (None, Access::Write) if !self.must_exist => {
-                return Ok(Database(Inner::open(path, &self)?));
+                return Ok(Database(Arc::new(Inner::open(path, &self)?)));
             }
             (None, _) => {
                 return Err(Error::NotFound {
@@ -148,7 +173,7 @@ impl DatabaseOptions {
                 }
             }
         };
-        Ok(Database(inner))
+        Ok(Database(Arc::new(inner)))
     }
 }
 
@@ -187,7 +212,7 @@ fn cannot_write(error: &Error) -> bool {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Database(Arc<Inner>);
+pub struct Database(Arc<Handle>);
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -275,12 +300,12 @@ impl Database {
         self.0
             .states()
             .iter()
-            .map(|state| CollectionInfo::of(&state.snapshot()))
+            .map(|state| CollectionInfo::of(&self.0, state))
             .collect()
     }
 
     /// Seals everything acknowledged into segments, so that other processes see it. Without it that happens at 10,000
-    /// rows and on close.
+    /// rows, after two seconds without a write ([`DatabaseOptions::seal_after_idle`]), and on close.
     ///
     /// # Errors
     /// The commit failed; what was acknowledged is still in the write-ahead rows.
@@ -294,6 +319,42 @@ impl Database {
     /// As [`Database::flush`].
     pub fn close(self) -> Result<()> {
         self.0.flush()
+    }
+
+    /// Merges segments until none is due: four of about the same size become one, and one with more than a fifth of its
+    /// passages deleted is written anew. That happens in the background too, and on close for what is small; here it is
+    /// waited for. `progress` is told what was done so far, from time to time and after each merge; `ControlFlow::Break`
+    /// ends the call, and the merge in hand with nothing changed by it.
+    ///
+    /// ```
+    /// # use std::ops::ControlFlow;
+    /// # use vecdb::{CollectionOptions, Database, Document, Vector};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let db = Database::open(folder.path().join("t.vecdb"))?;
+    /// # let points = db.create_collection("points", CollectionOptions::vectors(2))?;
+    /// for id in ["a", "b", "c", "d"] {
+    ///     points.add_vectors([(Document::new(id, ""), Vector::new(vec![1.0, 0.0])?)])?;
+    ///     db.flush()?; // a segment each
+    /// }
+    /// db.compact(|_| ControlFlow::Continue(()))?;
+    /// assert_eq!(points.info().segments, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], [`Error::ReadOnly`], [`Error::Damaged`] if a segment is not as it was written, or the new one
+    /// could not be written. Merges made before stay made.
+    pub fn compact(
+        &self,
+        mut progress: impl FnMut(&Compacted) -> ControlFlow<()> + Send,
+    ) -> Result<Compacted> {
+        self.0.compact(&mut progress)
+    }
+
+    /// What kept the last merge or seal in the background from being made, if it failed; it is tried again. Nothing
+    /// acknowledged is lost by it.
+    pub fn background_error(&self) -> Option<String> {
+        self.0.background.error()
     }
 
     /// Reads every file of the database and lists what is not as it was written. Takes the lock if it is free, to

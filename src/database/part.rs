@@ -39,6 +39,8 @@ pub(super) enum Body {
     Sealed {
         segment: Arc<Segment>,
         record: SegmentRecord,
+        /// What its tombstone file tells: those of [`Part::dead`] that are sealed.
+        buried: Arc<RoaringBitmap>,
     },
     Memory(Arc<Memory>),
 }
@@ -86,6 +88,15 @@ impl Snapshot {
             .count()
     }
 
+    /// The records of the sealed parts.
+    pub fn records(&self) -> Vec<SegmentRecord> {
+        let record = |part: &Part| match &part.body {
+            Body::Sealed { record, .. } => Some(record.clone()),
+            Body::Memory(_) => None,
+        };
+        self.parts.iter().filter_map(record).collect()
+    }
+
     pub fn live_documents(&self) -> u64 {
         self.parts
             .iter()
@@ -127,16 +138,26 @@ impl Snapshot {
 }
 
 impl Part {
-    pub fn sealed(segment: Segment, record: SegmentRecord, dead: RoaringBitmap) -> Self {
-        let dead_documents = record.dead_documents;
+    /// A segment as it is committed.
+    pub fn sealed(segment: Segment, record: SegmentRecord, buried: RoaringBitmap) -> Self {
+        let (dead_documents, buried) = (record.dead_documents, Arc::new(buried));
         Self {
+            dead: Arc::clone(&buried),
             body: Body::Sealed {
                 segment: Arc::new(segment),
                 record,
+                buried,
             },
-            dead: Arc::new(dead),
             dead_slots: Arc::default(),
             dead_documents,
+        }
+    }
+
+    /// The segment's name; `None` for documents in memory.
+    pub fn name(&self) -> Option<&str> {
+        match &self.body {
+            Body::Sealed { record, .. } => Some(&record.name),
+            Body::Memory(_) => None,
         }
     }
 

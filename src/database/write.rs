@@ -3,15 +3,16 @@
 //! All writes of a process pass through one lock, [`Inner::writer`]. A change is durable before readers see it: the
 //! write-ahead entry (or the commit) comes first, then the new [`Snapshot`] is published.
 
-use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};
 
+use super::background::Work;
 use super::inner::{Inner, State, Writer};
+use super::merge::SMALL_ROWS;
 use super::part::{Body, Part, Snapshot};
 use crate::document::{EmbeddedDocument, EmbeddedPassage};
 use crate::error::{Error, Result};
 use crate::segment::{self, BuildOptions, Segment, tombstones};
-use crate::store::{Commit, EncoderRecord, Manifest, Place, SegmentRecord, Store, WalEntry};
+use crate::store::{Commit, EncoderRecord, Manifest, SegmentRecord, Store, WalEntry};
 
 /// What is acknowledged is sealed into segments and tombstones when it is so many rows (deleted ids count too), or bytes.
 pub(super) const SEAL_ROWS: u64 = 10_000;
@@ -79,9 +80,10 @@ impl Inner {
         self.bind(writer, state, maker)?;
         let mut next = Snapshot::clone(&state.snapshot());
         // All that can fail comes before the row is durable: what is replayed later must not fail then.
-        let stored = apply(&mut next, writer, &entry)?.stored;
+        let stored = apply(&mut next, &entry).stored;
         writer.store.append(&entry)?;
         state.publish(next);
+        self.background.wrote(self.settings.idle);
         self.seal_if_full(writer);
         Ok(stored)
     }
@@ -114,9 +116,9 @@ impl Inner {
         let writer = self.writer(&mut guard)?;
         let mut next = Snapshot::clone(&state.snapshot());
         maker.bind(&mut next)?;
-        let stored = apply(&mut next, writer, &entry)?.stored;
+        let stored = apply(&mut next, &entry).stored;
         drop(entry);
-        self.seal(writer, Some((state, next)), Vec::new())?;
+        self.seal(writer, Some((state, next)))?;
         Ok(stored)
     }
 
@@ -126,22 +128,17 @@ impl Inner {
         let writer = self.writer(&mut guard)?;
         self.make_room(writer)?;
         let mut next = Snapshot::clone(&state.snapshot());
-        let ids = apply(
-            &mut next,
-            writer,
-            &WalEntry::Delete {
-                collection: state.id,
-                ids,
-            },
-        )?
-        .gone;
+        let entry = WalEntry::Delete {
+            collection: state.id,
+            ids,
+        };
+        let ids = apply(&mut next, &entry).gone;
         let count = ids.len() as u64;
         if count == 0 {
             return Ok(0);
         }
         if count > WAL_ROWS {
-            let gone = ids.into_iter().map(|id| (state.id, id)).collect();
-            self.seal(writer, Some((state, next)), gone)?;
+            self.seal(writer, Some((state, next)))?;
             return Ok(count);
         }
         let entry = WalEntry::Delete {
@@ -149,8 +146,8 @@ impl Inner {
             ids,
         };
         writer.store.append(&entry)?;
-        writer.remember_deleted(&entry);
         state.publish(next);
+        self.background.wrote(self.settings.idle);
         self.seal_if_full(writer);
         Ok(count)
     }
@@ -175,7 +172,7 @@ impl Inner {
         let unsealed = writer.store.unsealed();
         let postponed = writer.postponed + 1;
         if unsealed.rows >= SEAL_ROWS * postponed || unsealed.bytes >= SEAL_BYTES * postponed {
-            match self.seal(writer, None, Vec::new()) {
+            match self.seal(writer, None) {
                 Ok(()) => writer.postponed = 0,
                 Err(_) => writer.postponed += 1,
             }
@@ -184,7 +181,7 @@ impl Inner {
 
     fn make_room(&self, writer: &mut Writer) -> Result<()> {
         if writer.postponed >= MAX_POSTPONED {
-            self.seal(writer, None, Vec::new())?;
+            self.seal(writer, None)?;
             writer.postponed = 0;
         }
         Ok(())
@@ -210,8 +207,7 @@ impl Inner {
                     ));
                 }
             }
-            apply(&mut next, writer, &entry)?;
-            writer.remember_deleted(&entry);
+            apply(&mut next, &entry);
             state.publish(next);
         }
         self.seal_if_full(writer);
@@ -219,28 +215,21 @@ impl Inner {
     }
 
     /// Puts everything in memory into segments and tombstone files, in one commit. `changed` is a collection's state that
-    /// is not published yet, and `gone` the documents deleted in it: both become durable and visible by this commit.
+    /// is not published yet: it becomes durable and visible by this commit.
     pub(super) fn seal(
         &self,
         writer: &mut Writer,
         changed: Option<(&State, Snapshot)>,
-        gone: Vec<(u32, String)>,
     ) -> Result<()> {
-        let sealed = self.try_seal(writer, changed, gone);
+        let sealed = self.try_seal(writer, changed);
         if sealed.is_err() {
             writer.store.discard_written();
         }
         sealed
     }
 
-    fn try_seal(
-        &self,
-        writer: &mut Writer,
-        changed: Option<(&State, Snapshot)>,
-        gone: Vec<(u32, String)>,
-    ) -> Result<()> {
+    fn try_seal(&self, writer: &mut Writer, changed: Option<(&State, Snapshot)>) -> Result<()> {
         let mut manifest = writer.store.manifest().clone();
-        let mut placed = Vec::new();
         let mut published = Vec::new();
         let states = self.states();
         for state in &states {
@@ -248,40 +237,29 @@ impl Inner {
                 Some((other, snapshot)) if other.id == state.id => snapshot.clone(),
                 _ => Snapshot::clone(&state.snapshot()),
             };
-            if seal_collection(&mut writer.store, &mut manifest, &mut snapshot, &mut placed)? {
+            if seal_collection(&mut writer.store, &mut manifest, &mut snapshot)? {
                 published.push((state, snapshot));
             }
         }
         if published.is_empty() && writer.store.unsealed().rows == 0 {
             return Ok(());
         }
-        let deleted = writer
-            .deleted
-            .iter()
-            .flat_map(|(&c, ids)| ids.iter().map(move |id| (c, id.clone())));
-        let removed = deleted.chain(gone).collect();
         writer.store.commit(Commit {
             manifest,
-            placed,
-            removed,
             trim_wal: true,
         })?;
-        writer.deleted = HashMap::new();
         for (state, snapshot) in published {
             state.publish(snapshot);
         }
-        Ok(())
-    }
-}
-
-impl Writer {
-    fn remember_deleted(&mut self, entry: &WalEntry) {
-        if let WalEntry::Delete { collection, ids } = entry {
-            self.deleted
-                .entry(*collection)
-                .or_default()
-                .extend(ids.iter().cloned());
+        self.background.sealed();
+        if self.settings.merging.background {
+            for (most_rows, work) in [(SMALL_ROWS, Work::SmallMerge), (u64::MAX, Work::Merge)] {
+                if self.is_merge_due(most_rows) {
+                    self.background.is_due(work);
+                }
+            }
         }
+        Ok(())
     }
 }
 
@@ -297,7 +275,7 @@ impl Maker<'_> {
     }
 }
 
-fn put_record(manifest: &mut Manifest, snapshot: &Snapshot) {
+pub(super) fn put_record(manifest: &mut Manifest, snapshot: &Snapshot) {
     for record in manifest
         .collections
         .iter_mut()
@@ -313,7 +291,6 @@ fn seal_collection(
     store: &mut Store,
     manifest: &mut Manifest,
     snapshot: &mut Snapshot,
-    placed: &mut Vec<(u32, String, Place)>,
 ) -> Result<bool> {
     let sealed = snapshot.sealed_parts();
     let memory = snapshot.parts.split_off(sealed);
@@ -335,17 +312,6 @@ fn seal_collection(
         let (name, bytes) =
             store.write_segment(|out| segment::build(&spec, &documents, &options, out))?;
         let segment = Segment::open(&store.segment_path(&name))?;
-        let ids = documents.iter().zip(0..);
-        placed.extend(ids.map(|(document, at)| {
-            (
-                snapshot.record.id,
-                document.id.clone(),
-                Place {
-                    segment: name.clone(),
-                    document: at,
-                },
-            )
-        }));
         let record = SegmentRecord {
             rows: segment.rows(),
             documents: segment.documents(),
@@ -359,11 +325,7 @@ fn seal_collection(
             .parts
             .push(Part::sealed(segment, record, Default::default()));
     }
-    let records = snapshot.parts.iter().filter_map(|part| match &part.body {
-        Body::Sealed { record, .. } => Some(record.clone()),
-        Body::Memory(_) => None,
-    });
-    snapshot.record.segments = records.collect();
+    snapshot.record.segments = snapshot.records();
     put_record(manifest, snapshot);
     Ok(true)
 }
@@ -373,7 +335,12 @@ fn write_tombstones(store: &mut Store, part: &mut Part) -> Result<bool> {
     if !part.has_new_dead() {
         return Ok(false);
     }
-    let Body::Sealed { record, segment } = &mut part.body else {
+    let Body::Sealed {
+        record,
+        segment,
+        buried,
+    } = &mut part.body
+    else {
         return Ok(false);
     };
     let generation = record.tombstones + 1;
@@ -383,6 +350,7 @@ fn write_tombstones(store: &mut Store, part: &mut Part) -> Result<bool> {
     record.tombstones = generation;
     record.dead_rows = u32::try_from(part.dead.len()).unwrap_or(u32::MAX);
     record.dead_documents = part.dead_documents;
+    *buried = Arc::clone(&part.dead);
     Ok(true)
 }
 
@@ -395,12 +363,12 @@ struct Applied {
 }
 
 /// Applies a call to a snapshot's memory: old versions are buried, new ones added.
-fn apply(snapshot: &mut Snapshot, writer: &Writer, entry: &WalEntry) -> Result<Applied> {
+fn apply(snapshot: &mut Snapshot, entry: &WalEntry) -> Applied {
     let mut applied = Applied::default();
     match entry {
         WalEntry::Add { documents, .. } => {
             for document in documents {
-                match locate(snapshot, &writer.store, &document.id)? {
+                match snapshot.find(&document.id) {
                     Some((part, old)) => {
                         snapshot.parts[part].bury(old);
                         applied.stored.updated += 1;
@@ -415,33 +383,12 @@ fn apply(snapshot: &mut Snapshot, writer: &Writer, entry: &WalEntry) -> Result<A
         }
         WalEntry::Delete { ids, .. } => {
             for id in ids {
-                if let Some((part, document)) = locate(snapshot, &writer.store, id)? {
+                if let Some((part, document)) = snapshot.find(id) {
                     snapshot.parts[part].bury(document);
                     applied.gone.push(id.clone());
                 }
             }
         }
     }
-    Ok(applied)
-}
-
-/// Where a live document lies. Documents in memory are asked first, then the catalog's id map, which tells the sealed
-/// ones in one look-up however many segments there are.
-fn locate(snapshot: &Snapshot, store: &Store, id: &str) -> Result<Option<(usize, u32)>> {
-    let sealed = snapshot.sealed_parts();
-    for (at, part) in snapshot.parts.iter().enumerate().skip(sealed) {
-        if let Some(document) = part.find(id) {
-            return Ok(Some((at, document)));
-        }
-    }
-    let Some(place) = store.place(snapshot.record.id, id)? else {
-        return Ok(None);
-    };
-    let named = |part: &Part| matches!(&part.body, Body::Sealed { record, .. } if record.name == place.segment);
-    let at = snapshot.parts[..sealed].iter().position(named);
-    let at = at.filter(|&at| place.document < snapshot.parts[at].documents());
-    let at = at.ok_or_else(|| {
-        store.inconsistent(format!("it places document {id:?} where no segment has it"))
-    })?;
-    Ok((!snapshot.parts[at].is_dead(place.document)).then_some((at, place.document)))
+    applied
 }

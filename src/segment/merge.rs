@@ -23,14 +23,19 @@ const BUILDER_BYTES: u64 = 2_560;
 /// A row's number, its document's, its place in the sources, and the text index's columns, about.
 const TABLE_BYTES: u64 = 128;
 
-/// About how many bytes of memory building a segment of so many rows takes, its sources and its file not counted.
-pub(crate) fn bytes_to_build(rows: u64, dimension: usize, options: &BuildOptions) -> u64 {
-    let graph = if rows < options.graph_from_rows as u64 {
-        0
+/// How many rows a segment may have so that building it takes about so many bytes of memory, its sources and its file not
+/// counted.
+pub(crate) fn rows_within(bytes: u64, dimension: usize, options: &BuildOptions) -> u64 {
+    let flat = stride(dimension) as u64 + TABLE_BYTES;
+    let with_graph = bytes / (flat + 4 * WIDTH as u64 + BUILDER_BYTES);
+    let graph_from = options.graph_from_rows as u64;
+    let rows = if with_graph >= graph_from {
+        with_graph
     } else {
-        4 * WIDTH as u64 + BUILDER_BYTES
+        // Too few for a graph, which costs most.
+        (bytes / flat).min(graph_from.saturating_sub(1))
     };
-    rows * (stride(dimension) as u64 + graph + TABLE_BYTES)
+    rows.min(MAX_ROWS as u64)
 }
 
 /// Segments that are to become one.
@@ -76,18 +81,31 @@ impl Merge {
         })
     }
 
-    /// The ordinal in the merged segment of a source's document; `None` if it is left out.
-    pub fn document(&self, source: usize, document: u32) -> Option<u32> {
-        let at = self
-            .documents
-            .binary_search(&(source as u32, document))
-            .ok()?;
-        Some(at as u32)
+    /// Where a source's rows stand in the merged segment; those that are left out stand nowhere.
+    pub fn moved(
+        &self,
+        source: usize,
+        rows: impl IntoIterator<Item = u32>,
+    ) -> impl Iterator<Item = u32> {
+        let place = move |row| self.rows.binary_search(&(source as u32, row)).ok();
+        rows.into_iter().filter_map(place).map(|at| at as u32)
     }
 
-    /// Documents that are kept.
-    pub fn documents(&self) -> u32 {
-        self.documents.len() as u32
+    /// All rows of the merged segment that come from a source.
+    pub fn rows_from(&self, source: usize) -> Range<u32> {
+        let first = |source| self.rows.partition_point(|row| row.0 < source) as u32;
+        first(source as u32)..first(source as u32 + 1)
+    }
+
+    /// How many documents have their first row among these rows of the merged segment.
+    pub fn count_documents(&self, rows: &RoaringBitmap) -> u32 {
+        let is_first = |row: &u32| self.first_rows.binary_search(row).is_ok();
+        rows.iter().filter(is_first).count() as u32
+    }
+
+    /// Rows that are kept.
+    pub fn rows(&self) -> u32 {
+        self.rows.len() as u32
     }
 
     /// Writes the merged segment.

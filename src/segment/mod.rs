@@ -19,6 +19,7 @@
 //! | `build.rs` | documents → bytes |
 //! | `merge.rs` | live documents of open segments → bytes |
 //! | `documents.rs` | the tables of documents and rows |
+//! | `ids.rs` | which ids a segment cannot hold |
 //! | `quantise.rs` | f32 → int8, with a proven bound on the error |
 //! | `kernel/` | dot products for each instruction set (unsafe: intrinsics) |
 //! | `vectors.rs` | codes and rows as slices |
@@ -44,6 +45,7 @@ mod filters;
 mod flat;
 mod format;
 mod graph;
+mod ids;
 mod kernel;
 mod map;
 mod merge;
@@ -79,9 +81,10 @@ use documents::Tables;
 use filters::FilterCache;
 use format::Kind;
 use graph::Graph;
+use ids::IdFilter;
 use kernel::Kernel;
 use map::{Map, as_i8, as_u32};
-pub(crate) use merge::{Merge, bytes_to_build};
+pub(crate) use merge::{Merge, rows_within};
 use quantise::{Quantiser, QueryCode, stride};
 use sections::Sections;
 pub(crate) use slots::{Selection, SlotSet};
@@ -168,6 +171,7 @@ pub(crate) struct Segment {
     slots: OnceLock<Vec<u32>>,
     filters: FilterCache,
     quantiser: Quantiser,
+    ids: IdFilter,
     text: TextIndex,
 }
 
@@ -220,6 +224,7 @@ impl Segment {
             slots: OnceLock::new(),
             filters: FilterCache::default(),
             quantiser,
+            ids: IdFilter::default(),
             text,
         })
     }
@@ -254,7 +259,12 @@ impl Segment {
 
     /// The ordinal of the document with this id.
     pub fn find(&self, id: &str) -> Option<u32> {
-        self.tables().find(id)
+        let tables = self.tables();
+        let all = || (0..self.documents()).map(|document| tables.id(document));
+        self.ids
+            .may_hold(id, self.documents(), all)
+            .then(|| tables.find(id))
+            .flatten()
     }
 
     pub fn document_id(&self, document: u32) -> &str {

@@ -5,10 +5,11 @@
 //! | `q` | [`Counters`]: sequence number, next collection id |
 //! | `c` collection | [`CollectionRecord`] without its segments |
 //! | `g` collection, segment name | [`SegmentRecord`] |
-//! | `i` collection, document id | [`Place`]: where the sealed document lies |
 //! | `w` entry number, part | a part of a write-ahead entry, at most [`MAX_VALUE_BYTES`] |
 //!
 //! Numbers in keys are big-endian, so that keys sort by them. Everything but `w` can be rebuilt from MANIFEST and segments.
+//! Where a document lies is not kept here: the segments know their ids, there are few segments, and a merge would have to
+//! write every id anew.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,15 +29,6 @@ const COUNTERS: &[u8] = b"q";
 struct Counters {
     seq: u64,
     next_collection: u32,
-}
-
-/// Where a sealed document lies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Place {
-    /// The segment's name.
-    pub segment: String,
-    /// The document's ordinal in it.
-    pub document: u32,
 }
 
 /// One acknowledged call that is not yet in a segment.
@@ -135,38 +127,6 @@ pub(super) fn put_manifest(
         }
     }
     Ok(())
-}
-
-pub(super) fn put_place(
-    kv: &Kv,
-    batch: &mut Batch,
-    collection: u32,
-    id: &str,
-    place: &Place,
-) -> Result<()> {
-    put(kv, batch, key(b'i', collection, id.as_bytes()), place)
-}
-
-pub(super) fn remove_place(batch: &mut Batch, collection: u32, id: &str) {
-    batch.remove(key(b'i', collection, id.as_bytes()));
-}
-
-pub(super) fn place(kv: &Kv, collection: u32, id: &str) -> Result<Option<Place>> {
-    kv.get(&key(b'i', collection, id.as_bytes()))?
-        .map(|bytes| decode(kv, &bytes))
-        .transpose()
-}
-
-/// All ids of a collection with their places, by id.
-pub(super) fn places(kv: &Kv, collection: u32) -> impl Iterator<Item = Result<(String, Place)>> {
-    let prefix = key(b'i', collection, b"");
-    let skip = prefix.len();
-    kv.scan(&prefix).map(move |pair| {
-        let (key, value) = pair?;
-        let id = String::from_utf8(key[skip..].to_vec())
-            .map_err(|_| Error::catalog(kv.folder(), "a document id is not UTF-8"))?;
-        Ok((id, decode(kv, &value)?))
-    })
 }
 
 fn wal_key(number: u64, part: u32) -> Vec<u8> {

@@ -1,9 +1,9 @@
 //! The order of a commit.
 //!
 //! ```text
-//! 1  segments/<ulid>.seg.tmp   written, fsynced      ┐ write_segment,
+//! 1  segments/<ulid>.seg.tmp   written, fsynced      ┐ write_segment, NewSegment::write,
 //! 2  → segments/<ulid>.seg     renamed, folder synced ┘ write_tombstones (.del likewise)
-//! 3  catalog (sled)            one batch: seq + 1, records, ids, write-ahead rows trimmed; flushed, fsynced
+//! 3  catalog (sled)            one batch: seq + 1, records, write-ahead rows trimmed; flushed, fsynced
 //! 4  → MANIFEST                temporary file fsynced, renamed, folder synced
 //! 5  files that MANIFEST no longer names are removed
 //! ```
@@ -24,16 +24,21 @@
 //!
 //! A write-ahead append is step 3 alone: one batch, fsynced, then acknowledged.
 //!
+//! A merge takes steps 1 and 2 beside other commits: its file has a fresh name, which no manifest names before its own step
+//! 3, and the sweep that removes what nobody names runs only when a database opens. Its step 3 changes where sealed rows lie
+//! and nothing else: the new segment's tombstones tell what was sealed as deleted by then, the write-ahead rows stay, and
+//! replaying them over the new segments gives what replaying them over the old ones gave. So the cases above hold for it.
+//!
 //! When a write fails (a full disk, a failing device) in step 1 or 2, nothing has changed and the caller may try again. In
 //! step 3 or 4 it is not known how much reached the disk, and a second fsync after a failed one proves nothing: the store
 //! then refuses further writes until it is opened again, which finds the old or the new state by the cases above.
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::catalog::{self, Place, WalEntry};
+use super::catalog::{self, WalEntry};
 use super::dir::{Dir, write_atomically};
 use super::kv::{Batch, Kv};
 use super::layout::Layout;
@@ -45,21 +50,15 @@ use crate::error::{Error, Result};
 pub(crate) struct Commit {
     /// The new state. Its `seq` is set by [`Store::commit`].
     pub manifest: Manifest,
-    /// Documents that now lie in a segment: collection, id, place.
-    pub placed: Vec<(u32, String, Place)>,
-    /// Documents that are gone: collection, id.
-    pub removed: Vec<(u32, String)>,
     /// Everything acknowledged is now in segments and tombstones.
     pub trim_wal: bool,
 }
 
 impl Commit {
-    /// A new manifest and nothing else: settings of collections, not their documents.
+    /// A new manifest and nothing else: settings of collections, or where rows lie.
     pub fn of(manifest: Manifest) -> Self {
         Self {
             manifest,
-            placed: Vec::new(),
-            removed: Vec::new(),
             trim_wal: false,
         }
     }
@@ -134,11 +133,8 @@ impl Store {
         Ok(())
     }
 
-    /// Steps 1 and 2: writes a segment under a fresh name. Returns the name and the file's size in bytes.
-    pub fn write_segment(
-        &mut self,
-        fill: impl FnOnce(&mut dyn Write) -> Result<()>,
-    ) -> Result<(String, u64)> {
+    /// A segment under a fresh name, to be written while the store goes on with other work.
+    pub fn new_segment(&mut self) -> Result<NewSegment> {
         self.usable()?;
         // A millisecond with no name left lends one from the next.
         let name = self
@@ -146,12 +142,24 @@ impl Store {
             .generate()
             .unwrap_or_else(|full| full.commit_overflow_increment())
             .to_string();
-        let path = self.layout.segment(&name);
-        write_atomically(&*self.dir, &path, fill)?;
-        self.written.push(path.clone());
-        let bytes = std::fs::metadata(&path)
-            .map_err(Error::io("read", &path))?
-            .len();
+        Ok(NewSegment {
+            path: self.layout.segment(&name),
+            name,
+            dir: Arc::clone(&self.dir),
+            is_ours: true,
+        })
+    }
+
+    /// Steps 1 and 2: writes a segment under a fresh name. Returns the name and the file's size in bytes.
+    pub fn write_segment(
+        &mut self,
+        fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<(String, u64)> {
+        let new = self.new_segment()?;
+        let bytes = new.write(fill)?;
+        let name = new.name.clone();
+        self.written.push(new.path.clone());
+        new.hand_over();
         Ok((name, bytes))
     }
 
@@ -189,12 +197,6 @@ impl Store {
         }
         let mut batch = Batch::default();
         catalog::put_manifest(&self.kv, &mut batch, &self.manifest, &commit.manifest)?;
-        for (collection, id) in &commit.removed {
-            catalog::remove_place(&mut batch, *collection, id);
-        }
-        for (collection, id, place) in &commit.placed {
-            catalog::put_place(&self.kv, &mut batch, *collection, id, place)?;
-        }
         if commit.trim_wal {
             catalog::trim_wal(&self.kv, &mut batch)?;
         }
@@ -214,16 +216,6 @@ impl Store {
             let _ = self.dir.remove(gone);
         }
         Ok(())
-    }
-
-    /// Where a sealed document lies.
-    pub fn place(&self, collection: u32, id: &str) -> Result<Option<Place>> {
-        catalog::place(&self.kv, collection, id)
-    }
-
-    /// All sealed documents of a collection, by id.
-    pub fn places(&self, collection: u32) -> impl Iterator<Item = Result<(String, Place)>> {
-        catalog::places(&self.kv, collection)
     }
 
     /// Says in LOCK that nothing is left unsealed, if that is so. To be called last.
@@ -247,6 +239,46 @@ impl Store {
             ));
         }
         Ok(())
+    }
+}
+
+/// A segment's file that no manifest names yet. It is removed when this is dropped, unless it was handed over.
+pub(crate) struct NewSegment {
+    name: String,
+    path: PathBuf,
+    dir: Arc<dyn Dir>,
+    is_ours: bool,
+}
+
+impl NewSegment {
+    /// Steps 1 and 2. Returns the file's size in bytes.
+    pub fn write(&self, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<u64> {
+        write_atomically(&*self.dir, &self.path, fill)?;
+        let file = std::fs::metadata(&self.path).map_err(Error::io("read", &self.path))?;
+        Ok(file.len())
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A commit is about to name it: from now on the file is the store's.
+    pub fn hand_over(mut self) {
+        self.is_ours = false;
+    }
+}
+
+impl Drop for NewSegment {
+    fn drop(&mut self) {
+        if self.is_ours {
+            // One that stays, or was never written, is no matter: the next open sweeps.
+            let _ = self.dir.remove(&self.path);
+        }
     }
 }
 

@@ -30,8 +30,8 @@ mod recover;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use catalog::{Place, WalEntry};
-pub(crate) use commit::{Commit, Store};
+pub(crate) use catalog::WalEntry;
+pub(crate) use commit::{Commit, NewSegment, Store};
 pub(crate) use layout::Layout;
 pub(crate) use manifest::{CollectionRecord, EncoderRecord, Manifest, SegmentRecord};
 pub(crate) use recover::{Opened, check_stamp, read_only, was_closed};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::catalog::{Place, WalEntry};
+use super::catalog::WalEntry;
 use super::commit::{Commit, Store};
 use super::dir::{Dir, SystemDir, WriteFile};
 use super::manifest::{CollectionRecord, Manifest, SegmentRecord};
@@ -114,10 +114,6 @@ fn seal(store: &mut Store) -> Result<()> {
             .map_err(Error::io("write", Path::new("a segment")))
     })?;
     let mut manifest = store.manifest().clone();
-    let place = Place {
-        segment: name.clone(),
-        document: 0,
-    };
     let record = SegmentRecord {
         name,
         rows: 1,
@@ -128,11 +124,8 @@ fn seal(store: &mut Store) -> Result<()> {
         dead_documents: 0,
     };
     manifest.collections[0].segments.push(record);
-    let placed = vec![(0, "a".to_owned(), place)];
     store.commit(Commit {
         manifest,
-        placed,
-        removed: Vec::new(),
         trim_wal: true,
     })
 }
@@ -200,12 +193,8 @@ fn whichever_file_operation_fails_the_state_is_old_or_new_and_nothing_acknowledg
                 (before.seq + 1, 0),
                 "fault {fail_at}: the new state"
             );
-            let place = opened
-                .store
-                .place(0, "a")
-                .expect("readable")
-                .expect("placed");
-            let file = std::fs::read(opened.store.layout.segment(&place.segment))
+            let segment = &after.collections[0].segments[0];
+            let file = std::fs::read(opened.store.layout.segment(&segment.name))
                 .expect("its segment is there");
             assert_eq!(file, b"segment", "fault {fail_at}");
             outcomes[1] += 1;

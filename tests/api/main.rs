@@ -5,6 +5,7 @@ mod asking;
 mod concurrency;
 mod damage;
 mod kill;
+mod merging;
 mod model;
 mod paths;
 mod recall;

@@ -1,6 +1,7 @@
 //! The database against a model: a `BTreeMap` and an exact scan.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 use vecdb::{Collection, CollectionOptions, Database, Document, Filter, Vector};
@@ -12,6 +13,7 @@ enum Step {
     Add(Vec<(u8, i64, [i8; DIMENSION])>),
     Delete(Vec<u8>),
     Flush,
+    Merge,
     Reopen,
     Query([i8; DIMENSION], usize, usize, Option<i64>),
     Get(u8),
@@ -28,7 +30,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => prop::collection::vec(document(), 1..6).prop_map(Step::Add),
         2 => prop::collection::vec(any::<u8>().prop_map(|id| id % 24), 1..4).prop_map(Step::Delete),
-        1 => Just(Step::Flush),
+        3 => Just(Step::Flush),
+        1 => Just(Step::Merge),
         1 => Just(Step::Reopen),
         4 => (direction(), 0_usize..8, 0_usize..4, prop::option::of(-3_i64..3)).prop_map(|(v, k, o, f)| Step::Query(v, k, o, f)),
         2 => any::<u8>().prop_map(|id| Step::Get(id % 24)),
@@ -150,6 +153,10 @@ fn run(steps: Vec<Step>) {
                 model.retain(|id, _| !there.contains(id));
             }
             Step::Flush => db.flush().expect("seals"),
+            Step::Merge => {
+                db.compact(|_| ControlFlow::Continue(())).expect("merges");
+                assert_eq!(points.info().due_segments, 0);
+            }
             Step::Reopen => {
                 drop(points);
                 db.close().expect("closes");
@@ -187,7 +194,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_database_answers_as_the_model_does(steps in prop::collection::vec(step(), 1..24)) {
+    fn the_database_answers_as_the_model_does(steps in prop::collection::vec(step(), 1..40)) {
         run(steps);
     }
 }

@@ -45,7 +45,6 @@ fn a_merged_segment_has_the_bytes_of_a_fresh_one_in_memory_and_through_files() {
     assert!((5..30).contains(&live.len()));
     let expected = bytes_of(8, &live, usize::MAX);
     let merge = Merge::new(sources.clone()).expect("few rows");
-    assert_eq!(merge.documents() as usize, live.len());
     let folder = tempfile::tempdir().expect("a folder");
     for scratch in [None, Some(folder.path())] {
         let mut bytes = Vec::new();
@@ -59,22 +58,46 @@ fn a_merged_segment_has_the_bytes_of_a_fresh_one_in_memory_and_through_files() {
 }
 
 #[test]
-fn each_live_document_knows_where_it_went() {
+fn each_live_row_knows_where_it_went() {
     let (sources, live) = sources();
     let merge = Merge::new(sources.clone()).expect("few rows");
-    let mut kept = 0;
+    let mut bytes = Vec::new();
+    merge
+        .write(&spec(8), &flat(None), &|| false, &mut bytes)
+        .expect("merges");
+    let merged = open(bytes).expect("whole");
+    let mut next = 0;
     for (at, (segment, dead)) in sources.iter().enumerate() {
-        for document in 0..segment.documents() {
-            let is_dead = dead.contains(segment.rows_of(document).start);
-            let target = merge.document(at, document);
-            assert_eq!(target.is_none(), is_dead);
-            if let Some(target) = target {
-                assert_eq!(live[target as usize].id, segment.document_id(document));
-                kept += 1;
+        let first = next;
+        for row in 0..segment.rows() {
+            let moved: Vec<u32> = merge.moved(at, [row]).collect();
+            if dead.contains(row) {
+                assert!(moved.is_empty());
+                continue;
             }
+            assert_eq!(moved, [next]);
+            assert_eq!(merged.vector(next), segment.vector(row));
+            next += 1;
         }
+        assert_eq!(merge.rows_from(at), first..next);
     }
-    assert_eq!(kept, live.len());
+    assert_eq!(merge.rows(), next);
+    let all = RoaringBitmap::from_iter(0..next);
+    assert_eq!(merge.count_documents(&all) as usize, live.len());
+}
+
+#[test]
+fn the_memory_that_is_allowed_limits_the_rows() {
+    let options = BuildOptions::default();
+    let rows = |mib: u64| rows_within(mib << 20, 384, &options);
+    assert!(
+        (300_000..400_000).contains(&rows(1 << 10)),
+        "{}",
+        rows(1 << 10)
+    );
+    assert_eq!(rows(16), 9_999, "no graph");
+    assert!((1_500..2_500).contains(&rows(1)), "{}", rows(1));
+    assert_eq!(rows(0), 0);
 }
 
 #[test]

@@ -1,0 +1,479 @@
+//! Merging: few segments, and little space for what is deleted.
+//!
+//!   pick (writer's lock) → build the new segment beside all other work → commit (writer's lock)
+//!
+//! A merge changes where sealed rows lie and nothing else. It copies what is live in the *sealed* state: what was deleted
+//! since, in write-ahead rows only, is copied too and stays deleted by them. While the new segment is built, documents are
+//! added, replaced and deleted as ever; what was deleted among those copied is carried over at the commit, the sealed
+//! deletions into the new segment's tombstone file and the others into memory, where they wait for the next seal.
+//!
+//! One merge that builds a graph is in hand at a time. Beside it, merges too small for a graph go on: it may take minutes,
+//! in which every flush adds a segment. The memory of a merge is bounded by [`Merging::memory_bytes`]: where more would be
+//! needed, fewer or smaller segments are merged, or none.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use roaring::RoaringBitmap;
+
+use super::inner::{Inner, State};
+use super::merge_policy::{Size, due};
+use super::part::{Body, Part, Snapshot};
+use super::write::put_record;
+use crate::error::{Error, Result};
+use crate::segment::{self, BuildOptions, Merge, Segment, SegmentSpec, Stop, tombstones};
+use crate::store::{Commit, NewSegment, SegmentRecord};
+
+/// No merged segment has more rows: a rewrite for the sake of deleted rows should not take hours.
+const MAX_ROWS: u64 = 4_000_000;
+/// A merge of at most so many rows takes no graph. `BuildOptions` has the same number.
+pub(super) const SMALL_ROWS: u64 = 9_999;
+/// How often the caller of [`Database::compact`](super::Database::compact) is asked whether to go on.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// When segments are merged, and what that may take.
+#[derive(Clone, Debug)]
+pub struct Merging {
+    pub(super) background: bool,
+    pub(super) memory_bytes: u64,
+    pub(super) threads: Option<usize>,
+}
+
+impl Default for Merging {
+    fn default() -> Self {
+        Self::background()
+    }
+}
+
+impl Merging {
+    /// On a thread of its own, as soon as a seal makes a merge due: the default.
+    pub fn background() -> Self {
+        Self {
+            background: true,
+            memory_bytes: 1 << 30,
+            threads: None,
+        }
+    }
+
+    /// Only in [`Database::compact`](super::Database::compact). The number of segments then grows without bound.
+    pub fn on_request() -> Self {
+        Self {
+            background: false,
+            ..Self::background()
+        }
+    }
+
+    /// About how much memory a merge may take; 1 GiB if not said. What is read and written through the system's file cache
+    /// is not counted. A merge that would take more is made with fewer or smaller segments; a segment too large for it even
+    /// alone is left as it is.
+    #[must_use]
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.memory_bytes = bytes;
+        self
+    }
+
+    /// How many threads build a merged segment's graph; half of the machine's if not said.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    fn most_rows(&self, dimension: usize, options: &BuildOptions) -> u64 {
+        segment::rows_within(self.memory_bytes, dimension, options).min(MAX_ROWS)
+    }
+}
+
+/// What merging did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Compacted {
+    /// Merges made.
+    pub merges: u64,
+    /// Segments that went into them.
+    pub segments: u64,
+    /// Passages written anew.
+    pub passages: u64,
+    /// Passages of deleted or replaced documents that are gone from the disk.
+    pub dead_passages: u64,
+}
+
+impl Compacted {
+    fn add(&mut self, other: Self) {
+        self.merges += other.merges;
+        self.segments += other.segments;
+        self.passages += other.passages;
+        self.dead_passages += other.dead_passages;
+    }
+}
+
+/// Merges in hand.
+#[derive(Default)]
+pub(super) struct InHand(Mutex<Sources>);
+
+#[derive(Default)]
+struct Sources {
+    /// Segments that are being merged.
+    names: HashSet<String>,
+    /// Is a graph being built?
+    large: bool,
+}
+
+impl InHand {
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.sources().names.is_empty()
+    }
+}
+
+/// The hold of one merge on its sources.
+struct Hold<'a> {
+    in_hand: &'a InHand,
+    names: Vec<String>,
+    large: bool,
+}
+
+impl<'a> Hold<'a> {
+    fn take(in_hand: &'a InHand, names: Vec<String>, large: bool) -> Self {
+        let mut sources = in_hand.sources();
+        sources.names.extend(names.iter().cloned());
+        sources.large |= large;
+        Self {
+            in_hand,
+            names,
+            large,
+        }
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let mut sources = self.in_hand.sources();
+        self.names.iter().for_each(|name| {
+            sources.names.remove(name);
+        });
+        sources.large &= !self.large;
+    }
+}
+
+/// A merge that was begun.
+struct Begun<'a> {
+    hold: Hold<'a>,
+    state: Arc<State>,
+    spec: SegmentSpec,
+    sources: Vec<Source>,
+    file: NewSegment,
+}
+
+struct Source {
+    name: String,
+    segment: Arc<Segment>,
+    buried: Arc<RoaringBitmap>,
+}
+
+/// The new segment, whole and durable under its name.
+struct Written {
+    segment: Segment,
+    bytes: u64,
+}
+
+impl Inner {
+    /// Makes all due merges, in this thread.
+    pub(super) fn compact(
+        &self,
+        progress: &mut (dyn FnMut(&Compacted) -> ControlFlow<()> + Send),
+    ) -> Result<Compacted> {
+        if self.read_only {
+            return Err(Error::ReadOnly {
+                path: self.path.clone(),
+            });
+        }
+        let mut total = Compacted::default();
+        let asking = Asking::new(progress);
+        loop {
+            let stop = || asking.ask(&total, false);
+            match self.merge_next(u64::MAX, &stop)? {
+                Some(made) => total.add(made),
+                None if self.in_hand.is_empty() => return Ok(total),
+                // In the background, and what comes of it may be due again.
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+            if asking.ask(&total, true) {
+                return Err(Error::Cancelled);
+            }
+        }
+    }
+
+    /// Makes the due merges that take no graph, a matter of milliseconds each: a process that lives too short for a merge in
+    /// the background must not leave ever more segments behind.
+    pub(super) fn compact_small(&self) {
+        if self.settings.merging.background {
+            // What fails here is due again in the next process.
+            while let Ok(Some(_)) = self.merge_next(SMALL_ROWS, &|| false) {}
+        }
+    }
+
+    /// Makes the next due merge of at most `most_rows` rows; `None` if nothing is due.
+    pub(super) fn merge_next(&self, most_rows: u64, stop: Stop<'_>) -> Result<Option<Compacted>> {
+        let Some(begun) = self.pick(most_rows)? else {
+            return Ok(None);
+        };
+        let live = |source: &Source| (Arc::clone(&source.segment), Arc::clone(&source.buried));
+        let merge = Merge::new(begun.sources.iter().map(live).collect())?;
+        let written = match merge.rows() {
+            0 => None,
+            _ => Some(self.write_merged(&begun, &merge, stop)?),
+        };
+        let rows: u64 = begun
+            .sources
+            .iter()
+            .map(|source| u64::from(source.segment.rows()))
+            .sum();
+        let made = Compacted {
+            merges: 1,
+            segments: begun.sources.len() as u64,
+            passages: u64::from(merge.rows()),
+            dead_passages: rows - u64::from(merge.rows()),
+        };
+        self.commit_merged(begun, &merge, written)?;
+        Ok(Some(made))
+    }
+
+    /// Is a merge of at most `most_rows` rows due in any collection?
+    pub(super) fn is_merge_due(&self, most_rows: u64) -> bool {
+        let due = |state: &Arc<State>| !self.due_of(&state.snapshot(), most_rows).is_empty();
+        self.states().iter().any(due)
+    }
+
+    /// The places of the sealed parts that are to be merged next, apart from those that are being merged.
+    pub(super) fn due_of(&self, snapshot: &Snapshot, most_rows: u64) -> Vec<usize> {
+        let Some(dimension) = snapshot.record.dimension else {
+            return Vec::new();
+        };
+        let limit = self
+            .settings
+            .merging
+            .most_rows(dimension, &BuildOptions::default());
+        let in_hand = self.in_hand.sources();
+        let limit = if in_hand.large {
+            limit.min(SMALL_ROWS)
+        } else {
+            limit
+        };
+        let (places, sizes): (Vec<usize>, Vec<Size>) = snapshot
+            .records()
+            .iter()
+            .enumerate()
+            .filter(|(_, record)| !in_hand.names.contains(&record.name))
+            .map(|(at, record)| {
+                let (rows, dead) = (u64::from(record.rows), u64::from(record.dead_rows));
+                (at, Size { rows, dead })
+            })
+            .unzip();
+        let due = due(&sizes, limit.min(most_rows));
+        due.into_iter().map(|at| places[at]).collect()
+    }
+
+    fn pick(&self, most_rows: u64) -> Result<Option<Begun<'_>>> {
+        let mut guard = self.lock_writer()?;
+        let writer = self.writer(&mut guard)?;
+        for state in self.states() {
+            let snapshot = state.snapshot();
+            let due = self.due_of(&snapshot, most_rows);
+            let Some(spec) = snapshot.spec().filter(|_| !due.is_empty()) else {
+                continue;
+            };
+            let source = |&at: &usize| match &snapshot.parts[at].body {
+                Body::Sealed {
+                    segment,
+                    record,
+                    buried,
+                } => Some(Source {
+                    name: record.name.clone(),
+                    segment: Arc::clone(segment),
+                    buried: Arc::clone(buried),
+                }),
+                Body::Memory(_) => None,
+            };
+            let sources: Vec<Source> = due.iter().filter_map(source).collect();
+            let names = sources.iter().map(|source| source.name.clone());
+            let live = sources
+                .iter()
+                .map(|source| u64::from(source.segment.rows()) - source.buried.len());
+            return Ok(Some(Begun {
+                hold: Hold::take(
+                    &self.in_hand,
+                    names.collect(),
+                    live.sum::<u64>() > SMALL_ROWS,
+                ),
+                sources,
+                file: writer.store.new_segment()?,
+                spec,
+                state,
+            }));
+        }
+        Ok(None)
+    }
+
+    fn write_merged(&self, begun: &Begun<'_>, merge: &Merge, stop: Stop<'_>) -> Result<Written> {
+        let options = BuildOptions {
+            scratch: begun.file.path().parent().map(Into::into),
+            ..BuildOptions::default()
+        };
+        let machine = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.settings.merging.threads.unwrap_or(machine / 2).max(1);
+        let write = || {
+            begun
+                .file
+                .write(|out| merge.write(&begun.spec, &options, stop, out))
+        };
+        let bytes = if (merge.rows() as usize) < options.graph_from_rows {
+            write()?
+        } else {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            let pool = pool.map_err(|e| Error::Io {
+                action: "start threads to build",
+                path: begun.file.path().to_path_buf(),
+                source: std::io::Error::other(e),
+            })?;
+            pool.install(write)?
+        };
+        let segment = Segment::open(begun.file.path())?;
+        Ok(Written { segment, bytes })
+    }
+
+    /// Puts the new segment in the place of its sources.
+    fn commit_merged(
+        &self,
+        begun: Begun<'_>,
+        merge: &Merge,
+        written: Option<Written>,
+    ) -> Result<()> {
+        let mut guard = self.lock_writer()?;
+        let writer = self.writer(&mut guard)?;
+        // Held until the end: nobody else is to pick the same sources.
+        let Begun {
+            hold: _hold,
+            state,
+            sources,
+            file,
+            ..
+        } = begun;
+        let mut next = Snapshot::clone(&state.snapshot());
+        let died = Died::since(&sources, merge, &next);
+        let is_source = |part: &Part| sources.iter().any(|s| part.name() == Some(&s.name));
+        next.parts.retain(|part| !is_source(part));
+        if let Some(written) = written
+            && died.sealed.len() < u64::from(written.segment.rows())
+        {
+            let mut record = SegmentRecord {
+                name: file.name().to_owned(),
+                rows: written.segment.rows(),
+                documents: written.segment.documents(),
+                bytes: written.bytes,
+                tombstones: 0,
+                dead_rows: 0,
+                dead_documents: 0,
+            };
+            if !died.sealed.is_empty() {
+                record.tombstones = 1;
+                record.dead_rows = died.sealed.len() as u32;
+                record.dead_documents = merge.count_documents(&died.sealed);
+                let wrote = writer.store.write_tombstones(&record.name, 1, |out| {
+                    tombstones::write(&died.sealed, record.rows, out)
+                });
+                if wrote.is_err() {
+                    writer.store.discard_written();
+                    return wrote;
+                }
+            }
+            file.hand_over();
+            // By name, as MANIFEST has them: what was sealed meanwhile is younger.
+            let younger = |part: &Part| part.name().is_none_or(|name| *name > *record.name);
+            let place = next.parts.iter().position(younger);
+            let mut part = Part::sealed(written.segment, record, died.sealed);
+            part.dead_documents = merge.count_documents(&died.all);
+            part.dead = Arc::new(died.all);
+            let place = place.unwrap_or(next.parts.len());
+            next.parts.insert(place, part);
+        }
+        next.record.segments = next.records();
+        let mut manifest = writer.store.manifest().clone();
+        put_record(&mut manifest, &next);
+        writer.store.commit(Commit::of(manifest))?;
+        state.publish(next);
+        Ok(())
+    }
+}
+
+/// What died among the copied rows while they were copied, as rows of the new segment.
+#[derive(Default)]
+struct Died {
+    /// As the sources' tombstone files tell now.
+    sealed: RoaringBitmap,
+    /// These, and those that are only deleted in memory and in write-ahead rows.
+    all: RoaringBitmap,
+}
+
+impl Died {
+    fn since(sources: &[Source], merge: &Merge, now: &Snapshot) -> Self {
+        let mut died = Self::default();
+        for (at, source) in sources.iter().enumerate() {
+            let part = now.parts.iter().find(|p| p.name() == Some(&source.name));
+            let Some((part, Body::Sealed { buried, .. })) = part.map(|part| (part, &part.body))
+            else {
+                // Every document of it died, and the seal that told so let go of it.
+                died.sealed.insert_range(merge.rows_from(at));
+                died.all.insert_range(merge.rows_from(at));
+                continue;
+            };
+            died.sealed
+                .extend(merge.moved(at, &**buried - &*source.buried));
+            died.all
+                .extend(merge.moved(at, &*part.dead - &*source.buried));
+        }
+        died
+    }
+}
+
+type Callback<'a> = &'a mut (dyn FnMut(&Compacted) -> ControlFlow<()> + Send);
+
+/// A callback that is called from many threads, not too often, and whose answer all of them hear.
+struct Asking<'a> {
+    /// And when it was called.
+    callback: Mutex<(Callback<'a>, Option<Instant>)>,
+    stop: AtomicBool,
+}
+
+impl<'a> Asking<'a> {
+    fn new(callback: Callback<'a>) -> Self {
+        Self {
+            callback: Mutex::new((callback, None)),
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    /// Is the work to stop? Asks the callback, but unless it must be asked `now`, only if it was not asked lately.
+    fn ask(&self, done: &Compacted, now: bool) -> bool {
+        let callback = if now {
+            Some(self.callback.lock().unwrap_or_else(PoisonError::into_inner))
+        } else {
+            self.callback.try_lock().ok()
+        };
+        if let Some(mut callback) = callback
+            && (now || callback.1.is_none_or(|last| last.elapsed() >= ASK_EVERY))
+        {
+            callback.1 = Some(Instant::now());
+            if (callback.0)(done).is_break() {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+        }
+        self.stop.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,204 @@
+//! Which segments are merged next.
+//!
+//! A segment's tier is its live rows' order of magnitude: 1 to 3 rows, 4 to 15, 16 to 63, and so on. Two things make a merge
+//! due:
+//!
+//! - *Too many.* A tier holds [`TIER_SEGMENTS`]: these and all smaller ones become one. If that one makes its own tier too
+//!   full, the merge takes that tier along at once.
+//! - *Too many dead.* More than a fifth of a segment's rows are deleted: it is written anew, with others of its tier in the
+//!   same state.
+//!
+//! So when nothing is due a tier holds at most three segments, and n rows lie in at most 3·(log₄ n + 1) of them; each row is
+//! written about log₄ n times over its life. No merged segment has more than `limit` rows. One that has more than half of
+//! that takes part in no merge of the first kind (two of them would not fit together), so n rows lie in at most 2n ⁄ limit
+//! more; and one with more live rows than `limit` is left alone.
+
+/// So many segments in one tier become one.
+const TIER_SEGMENTS: usize = 4;
+/// A segment is written anew when more than one row of so many is dead.
+const DEAD_ONE_OF: u64 = 5;
+
+/// A segment as the policy sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    pub rows: u64,
+    pub dead: u64,
+}
+
+impl Size {
+    fn live(self) -> u64 {
+        self.rows - self.dead
+    }
+
+    fn tier(self) -> u32 {
+        self.live().max(1).ilog(TIER_SEGMENTS as u64)
+    }
+
+    fn is_stale(self) -> bool {
+        self.dead * DEAD_ONE_OF > self.rows
+    }
+}
+
+/// The segments to be merged next, by their places in `segments`, in order; none if nothing is due. Together they have at
+/// most `limit` live rows.
+pub(super) fn due(segments: &[Size], limit: u64) -> Vec<usize> {
+    let mut chosen = too_many(segments, limit);
+    if chosen.is_empty() {
+        chosen = too_many_dead(segments, limit);
+    }
+    chosen.sort_unstable();
+    chosen
+}
+
+fn too_many(segments: &[Size], limit: u64) -> Vec<usize> {
+    let small = by_size(segments, |size| size.live() <= limit / 2);
+    let tier = |at: usize| segments[at].tier();
+    let full = |tier_wanted: u32, count: usize| {
+        small.iter().filter(|&&at| tier(at) == tier_wanted).count() >= count
+    };
+    let Some(mut highest) = small
+        .iter()
+        .map(|&at| tier(at))
+        .filter(|&tier| full(tier, TIER_SEGMENTS))
+        .max()
+    else {
+        return Vec::new();
+    };
+    loop {
+        let among: Vec<usize> = small
+            .iter()
+            .copied()
+            .filter(|&at| tier(at) <= highest)
+            .collect();
+        let chosen = within(segments, among, limit);
+        let rows = chosen.iter().map(|&at| segments[at].live()).sum();
+        let result = Size { rows, dead: 0 };
+        // With the new one, its tier would be full.
+        if result.tier() <= highest || !full(result.tier(), TIER_SEGMENTS - 1) {
+            return chosen;
+        }
+        highest = result.tier();
+    }
+}
+
+fn too_many_dead(segments: &[Size], limit: u64) -> Vec<usize> {
+    let stale = by_size(segments, |size| size.is_stale() && size.live() <= limit);
+    let Some(largest) = stale.last().map(|&at| segments[at].tier()) else {
+        return Vec::new();
+    };
+    let tier = stale
+        .into_iter()
+        .filter(|&at| segments[at].tier() == largest);
+    within(segments, tier.collect(), limit)
+}
+
+/// The places of those wanted, the smallest first.
+fn by_size(segments: &[Size], wanted: impl Fn(Size) -> bool) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..segments.len())
+        .filter(|&at| wanted(segments[at]))
+        .collect();
+    places.sort_by_key(|&at| segments[at].live());
+    places
+}
+
+/// As many of the first as have at most `limit` live rows together.
+fn within(segments: &[Size], mut places: Vec<usize>, limit: u64) -> Vec<usize> {
+    let mut rows = 0;
+    let fit = places.iter().take_while(|&&at| {
+        rows += segments[at].live();
+        rows <= limit
+    });
+    places.truncate(fit.count());
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(live: &[u64]) -> Vec<Size> {
+        live.iter().map(|&rows| Size { rows, dead: 0 }).collect()
+    }
+
+    fn due_of(live: &[u64]) -> Vec<usize> {
+        due(&sizes(live), u64::MAX)
+    }
+
+    /// Merges until nothing is due. Returns the rows that were written.
+    fn settle(segments: &mut Vec<Size>, limit: u64) -> u64 {
+        let mut written = 0;
+        loop {
+            let chosen = due(segments, limit);
+            if chosen.is_empty() {
+                return written;
+            }
+            let rows: u64 = chosen.iter().map(|&at| segments[at].live()).sum();
+            assert!(rows <= limit);
+            written += rows;
+            for at in chosen.into_iter().rev() {
+                segments.remove(at);
+            }
+            segments.push(Size { rows, dead: 0 });
+        }
+    }
+
+    #[test]
+    fn four_of_a_tier_are_merged_and_three_are_not() {
+        assert!(due_of(&[100, 70, 80]).is_empty());
+        assert_eq!(due_of(&[100, 70, 900, 80, 90]), [0, 1, 3, 4]);
+    }
+
+    #[test]
+    fn smaller_ones_are_taken_along_and_larger_ones_are_not() {
+        assert_eq!(due_of(&[1, 100, 5_000, 70, 80, 17, 90]), [0, 1, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_merge_that_would_fill_the_next_tier_takes_it_along() {
+        assert_eq!(
+            due_of(&[300, 400, 500, 100, 100, 100, 100]),
+            [0, 1, 2, 3, 4, 5, 6]
+        );
+    }
+
+    #[test]
+    fn more_than_a_fifth_dead_makes_a_segment_due_alone_or_with_its_like() {
+        let size = |rows, dead| Size { rows, dead };
+        let segments = [size(100, 20), size(10, 0)];
+        assert!(due(&segments, u64::MAX).is_empty());
+        let segments = [size(100, 21), size(10, 3), size(100, 0), size(110, 30)];
+        assert_eq!(due(&segments, u64::MAX), [0, 3]);
+        assert_eq!(due(&segments, 100), [0], "they do not fit together");
+        assert!(due(&segments[..1], 50).is_empty(), "it does not fit at all");
+    }
+
+    #[test]
+    fn one_row_a_segment_ends_in_few_segments_and_few_writes() {
+        let mut segments = Vec::new();
+        let (mut written, mut most) = (0, 0);
+        const ROWS: u64 = 20_000;
+        for _ in 0..ROWS {
+            segments.push(Size { rows: 1, dead: 0 });
+            written += settle(&mut segments, u64::MAX);
+            most = most.max(segments.len());
+        }
+        assert!(most <= 3 * (ROWS.ilog(4) as usize + 1), "{most} segments");
+        assert!(
+            written <= ROWS * (u64::from(ROWS.ilog(4)) + 2),
+            "{written} rows"
+        );
+    }
+
+    #[test]
+    fn with_a_limit_segments_stay_within_it_and_are_not_written_again() {
+        let mut segments = Vec::new();
+        let mut written = 0;
+        for _ in 0..10_000 {
+            segments.push(Size { rows: 10, dead: 0 });
+            written += settle(&mut segments, 1_000);
+        }
+        // At least half full each, but for the last few.
+        assert!(segments.len() <= 200 + 15, "{} segments", segments.len());
+        assert!(written <= 100_000 * 6, "{written} rows");
+    }
+}
