@@ -261,6 +261,12 @@ impl Part {
         }
     }
 
+    /// Replaces the dead rows; the caller sets how many documents they are.
+    pub fn set_dead(&mut self, rows: RoaringBitmap) {
+        self.dead = Arc::new(rows);
+        self.dead_slots = Arc::default();
+    }
+
     /// Where the dead rows are in its segment.
     pub fn dead_slots(&self, segment: &Segment) -> Result<&SlotSet> {
         if let Some(slots) = self.dead_slots.get() {
