@@ -63,7 +63,7 @@ pub mod setup;
 pub use database::{
     Added, BatchOptions, Collection, CollectionInfo, CollectionOptions, Compacted, Database,
     DatabaseOptions, Documents, Hit, IntoFilter, Merging, Progress, Query, Recall, RecallOptions,
-    Report, Scored, Stage,
+    Report, Residency, Scored, Stage,
 };
 pub use document::{Document, Fields, Value};
 pub use error::{Error, Result};

@@ -63,7 +63,7 @@ fn encode(queries: &[Query], snapshots: &[Arc<Snapshot>]) -> Result<Vec<Option<V
     let mut by_database: HashMap<*const Inner, Vec<(usize, &str)>> = HashMap::new();
     for (at, (query, snapshot)) in queries.iter().zip(snapshots).enumerate() {
         if let Some(text) = text_to_encode(query, snapshot)? {
-            let texts = by_database.entry(Arc::as_ptr(&query.collection.inner));
+            let texts = by_database.entry(&raw const **query.collection.inner);
             texts.or_default().push((at, text));
         }
     }

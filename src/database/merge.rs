@@ -344,7 +344,7 @@ impl Inner {
             })?;
             pool.install(write)?
         };
-        let segment = Segment::open(begun.file.path())?;
+        let segment = Segment::open(begun.file.path())?.reside(self.settings.residency);
         Ok(Written { segment, bytes })
     }
 

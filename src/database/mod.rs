@@ -55,6 +55,8 @@ pub use merge::{Compacted, Merging};
 pub use query::{Hit, IntoFilter, Query, Scored};
 pub use recall::{Recall, RecallOptions};
 
+pub use crate::segment::Residency;
+
 use crate::error::{Error, Result};
 use crate::store::{self, CollectionRecord, EncoderRecord};
 use crate::vector::Metric;
@@ -120,6 +122,13 @@ impl DatabaseOptions {
     #[must_use]
     pub fn seal_after_idle(mut self, idle: Duration) -> Self {
         self.settings.idle = idle;
+        self
+    }
+
+    /// Where searches read codes and graphs from; [`Residency::Mapped`] if not said.
+    #[must_use]
+    pub fn residency(mut self, residency: Residency) -> Self {
+        self.settings.residency = residency;
         self
     }
 

@@ -155,6 +155,18 @@ pub(crate) struct RowHit {
     pub score: f32,
 }
 
+/// Where a search reads the codes and the graph from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Residency {
+    /// From the mapped file: the system keeps in memory what is used, and takes it back when others need the space.
+    #[default]
+    Mapped,
+    /// From a copy in memory, in huge pages where the system has them, made at the first search. Faster where there are
+    /// many rows; a segment takes about as much memory as its passages have components, and 128 bytes a passage more.
+    Pinned,
+}
+
 /// A segment open for reading; immutable; shared by threads.
 ///
 /// Rows and document ordinals given to its methods must be below [`rows`](Self::rows) and [`documents`](Self::documents);
@@ -162,6 +174,7 @@ pub(crate) struct RowHit {
 pub(crate) struct Segment {
     spec: SegmentSpec,
     sections: Arc<Sections>,
+    residency: Residency,
     calibration: Calibration,
     /// Codes, graph and order are as they were written, and make sense.
     searchable: OnceLock<()>,
@@ -182,6 +195,11 @@ impl Segment {
     /// [`Error::Io`], [`Error::NewerFormat`], or [`Error::Damaged`] with the place.
     pub fn open(path: &Path) -> Result<Self> {
         Self::from_map(Map::open(path)?, path)
+    }
+
+    /// Reads codes and graph from there.
+    pub fn reside(self, residency: Residency) -> Self {
+        Self { residency, ..self }
     }
 
     /// The same over bytes in memory, for rows not yet sealed. `name` stands for the path in errors.
@@ -218,6 +236,7 @@ impl Segment {
                 metric,
             },
             sections,
+            residency: Residency::Mapped,
             calibration,
             searchable: OnceLock::new(),
             squares: OnceLock::new(),
@@ -447,6 +466,10 @@ impl Segment {
             return Err(self
                 .sections
                 .damaged(Kind::Order, 4 * at, "it is no order of the rows"));
+        }
+        if self.residency == Residency::Pinned {
+            self.sections
+                .pin(&[Kind::Codes, Kind::Neighbours, Kind::Order])?;
         }
         // Another thread may have come first, to the same end.
         let _ = self.searchable.set(());

@@ -165,6 +165,30 @@ impl Sections {
         Ok(&self.bytes(kind)[part])
     }
 
+    /// Reads a part of a section, which must lie inside it, without making it resident: a mapped page that is read once
+    /// brings sixteen with it, and a block that is verified all of its own. Blocks are verified the first time, as ever.
+    pub fn read(&self, kind: Kind, part: Range<usize>, bytes: &mut Vec<u8>) -> Result<()> {
+        let section = &self.table[kind.place()];
+        let read = |part: Range<usize>, bytes: &mut Vec<u8>| {
+            bytes.resize(part.len(), 0);
+            let read = self.map.read_at(section.range.start + part.start, bytes);
+            read.map_err(Error::io("read", &self.path))
+        };
+        for block in part.start / BLOCK_BYTES..part.end.div_ceil(BLOCK_BYTES) {
+            let index = section.first_block + block;
+            let (word, bit) = (&self.verified[index / 64], 1u64 << (index % 64));
+            if word.load(Ordering::Relaxed) & bit == 0 {
+                let start = block * BLOCK_BYTES;
+                read(start..section.range.len().min(start + BLOCK_BYTES), bytes)?;
+                if xxh3_64(bytes) != self.checksums[index] {
+                    return Err(self.damaged(kind, start, "the checksum of a block differs"));
+                }
+                word.fetch_or(bit, Ordering::Relaxed);
+            }
+        }
+        read(part, bytes)
+    }
+
     /// The same for a reader that is not ours: it keeps the map, may ask for anything, and forgets why it failed.
     pub fn checked(&self, kind: Kind, part: Range<usize>) -> Result<MapSlice> {
         let section = self.range(kind);

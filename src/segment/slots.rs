@@ -29,10 +29,6 @@ impl SlotSet {
         self.words[slot as usize / 64] & (1 << (slot % 64)) != 0
     }
 
-    pub fn len(&self) -> u64 {
-        self.len
-    }
-
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
         8 * self.words.len()

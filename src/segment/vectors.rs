@@ -4,6 +4,9 @@
 //! They stand in *slots*. Without a graph row n is in slot n; with one, rows that a walk meets together stand together, and
 //! an order tells which row is where. The graph and the codes know slots alone; tables and text know rows alone.
 
+use std::cell::RefCell;
+use std::ops::Range;
+
 use super::RowHit;
 use super::format::Kind;
 use super::kernel::{Kernel, prefetch_line};
@@ -12,6 +15,10 @@ use super::quantise::{QueryCode, stride};
 use super::sections::Sections;
 use crate::error::Result;
 use crate::vector::Metric;
+
+/// From so many bytes on, f32 rows are read and not mapped: a search of a million rows of 384 touches a good part of their
+/// 1.5 GB in a while, for the sake of some dozen rows a query. A read costs about as much as the page fault it saves.
+const LARGE_BYTES: usize = 512 << 20;
 
 /// int8 codes, shape `[rows, stride]`.
 #[derive(Clone, Copy)]
@@ -67,12 +74,44 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// Are there so many bytes that rows are better read one by one than mapped?
+    fn is_large(&self) -> bool {
+        self.sections.range(Kind::Vectors).len() >= LARGE_BYTES
+    }
+
     /// Asks for the row in a slot from memory.
     #[inline]
     pub fn prefetch(&self, slot: u32) {
+        if !self.is_large() {
+            let row = &self.sections.bytes(Kind::Vectors)[self.range(slot)];
+            row.chunks(64).for_each(prefetch_line);
+        }
+    }
+
+    /// What `look` says of the row in a slot. Few rows of a large section become resident.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`](crate::error::Error::Damaged).
+    pub fn with<T>(&self, slot: u32, look: impl FnOnce(&[f32]) -> T) -> Result<T> {
+        if !self.is_large() {
+            return self.at(slot).map(look);
+        }
+        thread_local! {
+            static READ: RefCell<(Vec<u8>, Vec<f32>)> = RefCell::default();
+        }
+        READ.with_borrow_mut(|(bytes, row)| {
+            self.sections.read(Kind::Vectors, self.range(slot), bytes)?;
+            row.clear();
+            let values = bytes.as_chunks().0.iter();
+            row.extend(values.map(|value| f32::from_le_bytes(*value)));
+            Ok(look(row))
+        })
+    }
+
+    fn range(&self, slot: u32) -> Range<usize> {
         let bytes = 4 * self.dimension;
-        let row = &self.sections.bytes(Kind::Vectors)[slot as usize * bytes..][..bytes];
-        row.chunks(64).for_each(prefetch_line);
+        let start = slot as usize * bytes;
+        start..start + bytes
     }
 
     /// The row in a slot.
@@ -80,12 +119,8 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// [`Error::Damaged`](crate::error::Error::Damaged).
     pub fn at(&self, slot: u32) -> Result<&'a [f32]> {
-        let bytes = 4 * self.dimension;
-        let start = slot as usize * bytes;
-        Ok(as_f32(
-            self.sections
-                .verified(Kind::Vectors, start..start + bytes)?,
-        ))
+        let bytes = self.sections.verified(Kind::Vectors, self.range(slot));
+        bytes.map(as_f32)
     }
 }
 
@@ -176,10 +211,11 @@ impl Space<'_> {
     /// # Errors
     /// [`Error::Damaged`](crate::error::Error::Damaged).
     pub fn hit(&self, query: &[f32], slot: u32) -> Result<RowHit> {
-        let vector = self.rows.at(slot)?;
+        let (metric, kernel) = (self.metric, self.keys.kernel);
+        let score = |vector: &[f32]| exact_score(metric, kernel, query, vector);
         Ok(RowHit {
             row: self.order.row(slot),
-            score: exact_score(self.metric, self.keys.kernel, query, vector),
+            score: self.rows.with(slot, score)?,
         })
     }
 }

@@ -76,7 +76,10 @@ fn each_live_row_knows_where_it_went() {
                 continue;
             }
             assert_eq!(moved, [next]);
-            assert_eq!(merged.vector(next), segment.vector(row));
+            assert_eq!(
+                merged.vector(next).expect("whole"),
+                segment.vector(row).expect("whole")
+            );
             next += 1;
         }
         assert_eq!(merge.rows_from(at), first..next);

@@ -18,7 +18,7 @@ use crate::vector::Vector;
 
 /// Which rows a search may return, in numbers of rows.
 #[derive(Clone, Copy)]
-pub(super) enum Pick<'a> {
+pub(crate) enum Pick<'a> {
     All,
     Only(&'a RoaringBitmap),
     Except(&'a RoaringBitmap),
