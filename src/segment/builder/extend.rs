@@ -13,7 +13,8 @@ pub(in crate::segment) struct Start<'a> {
     pub neighbours: &'a [u32],
     /// Old rows that walks started from.
     pub seeds: &'a [u32],
-    /// For each old row the row that now has its vector, or [`NONE`] if it is gone.
+    /// For each old row the row that now has its vector, or [`NONE`] if none has. Where a node is deleted but a twin of it
+    /// is left, that is the twin.
     pub now: &'a [u32],
 }
 

@@ -17,17 +17,34 @@
 //! | `extend.rs` | an older graph, its rows renumbered, as a start |
 //! | `repair.rs` | every node reachable, in place of whatever a builder left unlinked |
 //! | `distance.rs` | exact distances of codes |
-//! | `hnsw_rs.rs` | the crate `hnsw_rs` as a builder, to compare ours with |
+//! | `hnsw.rs` | the crate `hnsw_rs` as a builder, to compare ours with |
 //!
 //! There is one layer, the one that the file holds. What HNSW's upper layers do, a good place to start, the seeds do: on
-//! 100,000 real vectors of 384 dimensions the same recall cost as many distances from 8 seeds as from 32, and more from
-//! 256 (compare Munyampirwa et al., arXiv:2412.01940).
+//! 100,000 real vectors of 384 dimensions a walk from 8 seeds finds as much as one from 256, for fewer distances (compare Munyampirwa et al., arXiv:2412.01940).
 //!
-//! FIGURES
+//! Measured on those vectors, 1,000 queries, k = 10, exact rerank; CPU seconds to build on two busy cores with AVX-512 VNNI,
+//! and code distances a query needs to reach a recall, 32 seeds included:
+//!
+//! | rows | builder | CPU s | at 0.95 | at 0.98 | at 0.99 | at 0.995 |
+//! |---|---|---|---|---|---|---|
+//! | 30,000 | `hnsw_rs`, M 16, ef 200 | 58 | 517 | 799 | 1,098 | 1,415 |
+//! | | **as built here** | 9 | 455 | 704 | 941 | 1,280 |
+//! | | one pass of ef 200, M 16, slack 1 | 7 | 497 | 766 | 1,030 | 1,356 |
+//! | | two passes of ef 100, 24 links, slack 1.1 | 11 | 454 | 724 | 953 | 1,241 |
+//! | | the same, 32 links | 11 | 480 | 750 | 977 | 1,174 |
+//! | | the same, 32 links, slack 1.2 | 11 | 497 | 788 | 1,122 | 1,613 |
+//! | 100,000 | ef 48, then 100; 24 links, slack 1.1 | 30 | 483 | 818 | 1,243 | 2,196 |
+//! | | **ef 48, then 200; 24 links, slack 1.1** | 48 | 471 | 769 | 1,084 | 1,855 |
+//! | | the same, slack 1 | 48 | 523 | 793 | 1,234 | 1,847 |
+//!
+//! hnswlib (M 16, ef 200) took 91 CPU seconds beside the bold line, which is what is built here: the time that codes save
+//! is spent on the second pass, since a graph is searched more often than built. 10,000 rows added to a graph of 90,000 cost
+//! an eighth of a new graph at the same recall. After five rounds of a fifth of 20,000 rows deleted and as many added, a query
+//! needs 5 to 8 % more distances than on a new graph.
 
 mod distance;
 mod extend;
-mod hnsw_rs;
+mod hnsw;
 mod insert;
 mod links;
 mod parallel;
@@ -42,7 +59,7 @@ use super::vectors::Codes;
 use crate::vector::Metric;
 
 pub(super) use extend::Start;
-use hnsw_rs::HnswRs;
+use hnsw::HnswRs;
 use parallel::Parallel;
 pub(super) use repair::repair;
 
