@@ -13,7 +13,8 @@ pub(in crate::segment) struct Start<'a> {
     pub neighbours: &'a [u32],
     /// Old rows that walks started from.
     pub seeds: &'a [u32],
-    /// For each old row the row that now has its vector, or [`NONE`] if it is gone.
+    /// For each old row the row that now has its vector, or [`NONE`] if none has. Where a node is deleted but a twin of it
+    /// is left, that is the twin.
     pub now: &'a [u32],
 }
 
@@ -57,16 +58,18 @@ impl Growing<'_> {
             }
         }
         let list = self.links.lock(node);
-        // Two old rows have become one node where coding them anew made them equal.
+        // Coded anew, two old rows may have become one node: this one, or two neighbours of it.
         let shared = list.rows().next().is_some();
         worker.rows.extend(list.rows());
         worker.rows.retain(|&row| row != node);
-        if !whole || shared {
+        if whole && !shared {
+            for &row in &worker.rows {
+                list.add(row);
+            }
+        } else {
             worker.rows.sort_unstable();
             worker.rows.dedup();
             self.rewrite(node, &list, WIDTH, worker);
-        } else {
-            list.replace(worker.rows.iter().copied());
         }
     }
 }

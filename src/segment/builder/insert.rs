@@ -3,13 +3,14 @@
 use super::WIDTH;
 use super::distance::{Distances, Near};
 use super::links::{Links, Locked};
-use super::parallel::Settings;
 use super::select::select;
 use super::walk::Walk;
 
+/// Neighbours that a node chooses, at most; back links fill more of its list.
+const LINKS: usize = 24;
+
 /// A graph while it is built, shared by all threads.
 pub(super) struct Growing<'a> {
-    pub settings: &'a Settings,
     pub distances: Distances<'a>,
     pub links: Links,
 }
@@ -50,7 +51,7 @@ impl Growing<'_> {
                 worker.rows.push(row);
             }
         }
-        self.rewrite(node, &list, self.settings.links, worker);
+        self.rewrite(node, &list, LINKS, worker);
         // No thread holds two locks.
         drop(list);
         let chosen = std::mem::take(&mut worker.kept);
@@ -92,7 +93,7 @@ impl Growing<'_> {
         } = worker;
         self.distances.each(node, rows, products, candidates);
         candidates.sort_unstable();
-        select(&self.distances, candidates, most, self.settings.slack, kept);
+        select(&self.distances, candidates, most, kept);
         list.replace(kept.iter().copied());
     }
 }

@@ -1,4 +1,8 @@
-//! Our own builder: HNSW's construction on one flat layer, entered from seeds, by all threads of the rayon pool.
+//! Our own builder: HNSW's construction on one layer, entered from seeds, by all threads of the rayon pool.
+//!
+//! Every node is inserted twice. The first time in random order, with little effort: that gives lists good enough to find
+//! near nodes by, and a few long links from when the graph was small. The second time along those lists, from neighbour to
+//! neighbour, so that walks which follow each other read rows that the processor still has in its cache.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -8,90 +12,56 @@ use super::insert::{Growing, Worker};
 use super::links::Links;
 use super::{GraphBuilder, MAX_SEEDS, NONE, RawGraph, Start, Task, WIDTH, shuffled};
 
+/// Nodes that the walk for a node's first neighbours keeps.
+const FIRST_EF: usize = 48;
+/// Nodes that the walk for its better ones keeps.
+const EF: usize = 200;
+/// Slots of a list while the graph grows: room beyond [`WIDTH`] lets many back links pay for one choice among them.
+const ROOM: usize = 48;
+/// Nodes where the walks for neighbours start.
+const ENTRIES: usize = 32;
 /// Nodes that a thread takes at once, between two questions whether to stop.
 const NODES_AT_ONCE: usize = 16;
 
-/// How much work goes into a graph.
-#[derive(Clone, Debug)]
-pub(in crate::segment) struct Settings {
-    /// Nodes that the walk for a node's first neighbours keeps.
-    pub first_ef: usize,
-    /// Nodes that the walk for its better ones keeps.
-    pub ef: usize,
-    /// Neighbours that a node chooses, at most; back links may fill the rest of its list.
-    pub links: usize,
-    /// Slots of a list while the graph grows: room beyond [`WIDTH`] lets many back links pay for one choice among them.
-    pub room: usize,
-    /// See [`select`](super::select::select).
-    pub slack: f32,
-    /// How often each node is inserted: the second time it sees a whole graph.
-    pub passes: usize,
-    /// Entries of the walks for neighbours.
-    pub entries: usize,
-}
-
 /// Builds on all threads of the current rayon pool. On one thread the same task gives the same graph.
-pub(in crate::segment) struct Parallel(pub Settings);
-
-impl Parallel {
-    /// As measured: see the module's text.
-    pub const DEFAULT: Self = Self(Settings {
-        first_ef: 64,
-        ef: 100,
-        links: 24,
-        room: 48,
-        slack: 1.1,
-        passes: 2,
-        entries: 32,
-    });
-}
+pub(in crate::segment) struct Parallel;
 
 impl GraphBuilder for Parallel {
     fn build(&self, task: &Task<'_>) -> Option<RawGraph> {
-        let Self(settings) = self;
         let order = shuffled(task.nodes, task.seed);
         let growing = Growing {
-            settings,
             distances: Distances::new(task.codes, task.metric),
-            links: Links::new(task.codes.rows(), settings.room),
+            links: Links::new(task.codes.rows(), ROOM),
         };
         if let Some(start) = &task.start {
             let carry = |old, worker: &mut Worker| growing.carry(start, old, worker);
             each(task, &start.kept(), carry)?;
         }
         let linked = |node: u32| growing.links.read(node).next().is_some();
-        let mut new: Vec<u32> = order
+        let new: Vec<u32> = order
             .iter()
             .copied()
             .filter(|&node| !linked(node))
             .collect();
         let fresh = new.len() == order.len();
-        let mut taken = HashSet::new();
-        let seeds: Vec<u32> = task
-            .start
-            .iter()
-            .flat_map(Start::seeds)
-            .chain(order.iter().copied())
-            .filter(|&node| (fresh || linked(node)) && taken.insert(node))
-            .take(MAX_SEEDS)
-            .collect();
-        let entries = &seeds[..settings.entries.min(seeds.len())];
+        let usable = |node| fresh || linked(node);
+        let seeds = choose_seeds(task.start.as_ref(), &order, usable);
+        let entries = &seeds[..ENTRIES.min(seeds.len())];
         if fresh {
             // The first ones alone, so that all others find a graph to enter.
             let mut worker = Worker::new(task.codes.rows());
             for (at, &node) in entries.iter().enumerate() {
-                growing.insert(node, &entries[..at], settings.first_ef, &mut worker);
+                growing.insert(node, &entries[..at], FIRST_EF, &mut worker);
             }
         }
         each(task, &new, |node, worker| {
-            growing.insert(node, entries, settings.first_ef, worker)
+            growing.insert(node, entries, FIRST_EF, worker)
         })?;
-        for _ in 1..settings.passes {
-            new = chained(&new, &growing.links, task.codes.rows());
-            each(task, &new, |node, worker| {
-                growing.insert(node, entries, settings.ef, worker)
-            })?;
-        }
+        // Early nodes chose among few. Now each sees a whole graph.
+        let new = chained(task, &new, &growing.links)?;
+        each(task, &new, |node, worker| {
+            growing.insert(node, entries, EF, worker)
+        })?;
         each(task, &order, |node, worker| growing.shorten(node, worker))?;
         let mut neighbours = vec![NONE; task.codes.rows() as usize * WIDTH];
         for (row, list) in (0..).zip(neighbours.chunks_exact_mut(WIDTH)) {
@@ -102,10 +72,25 @@ impl GraphBuilder for Parallel {
     }
 }
 
+/// The seeds of the older graph, if there is one, and then as many other nodes as there may be; only `usable` ones. The
+/// nodes stand shuffled, so any few of a new graph's seeds are a random sample of them.
+fn choose_seeds(
+    start: Option<&Start<'_>>,
+    order: &[u32],
+    usable: impl Fn(u32) -> bool,
+) -> Vec<u32> {
+    let mut taken = HashSet::new();
+    let old = start.into_iter().flat_map(Start::seeds);
+    old.chain(order.iter().copied())
+        .filter(|&node| usable(node) && taken.insert(node))
+        .take(MAX_SEEDS)
+        .collect()
+}
+
 /// The nodes in an order where each mostly stands behind one of its neighbours: walks for such nodes meet the same rows,
-/// which are then in the processor's cache.
-fn chained(nodes: &[u32], links: &Links, rows: u32) -> Vec<u32> {
-    let mut waiting = vec![false; rows as usize];
+/// which are then in the processor's cache. `None` if it was stopped.
+fn chained(task: &Task<'_>, nodes: &[u32], links: &Links) -> Option<Vec<u32>> {
+    let mut waiting = vec![false; task.codes.rows() as usize];
     nodes.iter().for_each(|&node| waiting[node as usize] = true);
     let mut chain = Vec::with_capacity(nodes.len());
     let mut stack = Vec::new();
@@ -113,6 +98,9 @@ fn chained(nodes: &[u32], links: &Links, rows: u32) -> Vec<u32> {
         stack.push(first);
         while let Some(node) = stack.pop() {
             if std::mem::take(&mut waiting[node as usize]) {
+                if chain.len() % (1 << 14) == 0 && (task.stop)() {
+                    return None;
+                }
                 chain.push(node);
                 let behind = stack.len();
                 stack.extend(links.read(node).filter(|&next| waiting[next as usize]));
@@ -121,7 +109,7 @@ fn chained(nodes: &[u32], links: &Links, rows: u32) -> Vec<u32> {
             }
         }
     }
-    chain
+    Some(chain)
 }
 
 /// Does `work` for all nodes on all threads, roughly in order, on one thread in order. `None` if it was stopped.

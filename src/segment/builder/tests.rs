@@ -143,9 +143,7 @@ fn on_one_thread_the_same_seed_gives_the_same_graph() {
             stop: &|| false,
         };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-        let graph = pool
-            .expect("a pool")
-            .install(|| Parallel::DEFAULT.build(&task));
+        let graph = pool.expect("a pool").install(|| Parallel.build(&task));
         graph.expect("nothing stops it")
     };
     let (first, again, other) = (build(1), build(1), build(2));
@@ -232,6 +230,13 @@ fn old_rows_that_are_twins_now_share_one_node() {
     };
     let graph = frozen(Codes::new(&coarse, 16), Builder::Parallel, Some(start));
     assert!(graph.twins.len() >= 100);
+    for node in 0..300 {
+        let mut linked: Vec<u32> = list(&graph, node).collect();
+        let used = linked.len();
+        linked.sort_unstable();
+        linked.dedup();
+        assert_eq!(linked.len(), used, "a link stands twice");
+    }
     assert!(
         graph
             .twins
