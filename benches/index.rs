@@ -1,4 +1,4 @@
-//! Speed of the index alone, on vectors: scan, walk, filters, opening, building.
+//! Speed of the index alone, on vectors: scan, walk, filters, opening, building, merging.
 //!
 //!     cargo bench --bench index            # all, some minutes
 //!     cargo bench --bench index -- search  # what has "search" in its name
@@ -11,11 +11,12 @@ mod data;
 
 use std::cell::LazyCell;
 use std::hint::black_box;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
 use tempfile::TempDir;
-use vecdb::{Collection, CollectionOptions, Database, Document, Query, Vector};
+use vecdb::{Collection, CollectionOptions, Database, Document, Merging, Query, Vector};
 
 use data::{DIMENSION, QUERIES, Random, SEED, clustered, empty, group, numbered};
 
@@ -36,6 +37,7 @@ fn main() {
     filtered(&mut criterion, &graph);
     open(&mut criterion, &graph);
     build(&mut criterion);
+    merge(&mut criterion);
     criterion.final_summary();
 }
 
@@ -125,6 +127,43 @@ fn build(criterion: &mut Criterion) {
             |((folder, database, collection), documents)| {
                 collection.add_vectors(documents).expect("added");
                 assert_eq!(collection.info().unsealed_passages, 0);
+                (collection, database, folder)
+            },
+            BatchSize::PerIteration,
+        );
+    });
+}
+
+/// Four segments of 5,000 rows become one with a graph; a tenth of the rows is deleted.
+fn merge(criterion: &mut Criterion) {
+    let mut group = group(criterion, "merge");
+    group.throughput(Throughput::Elements(GRAPH_ROWS as u64 * 9 / 10));
+    group.bench_function("20,000 vectors in 4 segments", |bencher| {
+        let documents = LazyCell::new(|| numbered(clustered(GRAPH_ROWS)));
+        let fresh = || {
+            let folder = tempfile::tempdir().expect("a folder");
+            let options = Database::options().merging(Merging::on_request());
+            let database = options.open(folder.path().join("vectors.vecdb"));
+            let database = database.expect("a database");
+            let options = CollectionOptions::vectors(DIMENSION);
+            let collection = database.create_collection("it", options);
+            let collection = collection.expect("a collection");
+            for part in documents.chunks(GRAPH_ROWS / 4) {
+                collection.add_vectors(part.to_vec()).expect("added");
+                database.flush().expect("sealed");
+            }
+            let tenth = (0..GRAPH_ROWS).step_by(10).map(|n| format!("d{n}"));
+            collection.delete(tenth).expect("deleted");
+            database.flush().expect("sealed");
+            assert_eq!(collection.info().segments, 4);
+            (folder, database, collection)
+        };
+        bencher.iter_batched(
+            fresh,
+            |(folder, database, collection)| {
+                let made = database.compact(|_| ControlFlow::Continue(()));
+                made.expect("merged");
+                assert_eq!(collection.info().segments, 1);
                 (collection, database, folder)
             },
             BatchSize::PerIteration,

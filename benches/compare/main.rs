@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use npy::Npy;
 use serde_json::json;
-use vecdb::{Collection, CollectionOptions, Database, Document, Query, Vector};
+use vecdb::{Collection, CollectionOptions, Database, Document, Merging, Query, Vector};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -87,7 +87,9 @@ fn build(arguments: &Arguments) -> Outcome<()> {
     };
     let path = Path::new(arguments.text("--db")?);
     let segments: usize = arguments.number("--segments", 1)?;
-    let database = Database::open(path)?;
+    // As many segments as were asked for.
+    let options = Database::options().merging(Merging::on_request());
+    let database = options.open(path)?;
     let options = CollectionOptions::vectors(rows.columns());
     let collection = database.create_collection(COLLECTION, options)?;
     let total = rows.rows();

@@ -1,5 +1,5 @@
 //! Every way that a query can take, against a scan in plain Rust: no graph, a graph, filters, many segments, deletions,
-//! rows not yet sealed, and after reopening.
+//! rows not yet sealed, after merging and after reopening.
 //!
 //! Whatever the way, there are as many hits as rows match, each once, best first, with its true score (`world.rs` checks
 //! that). Without a graph, and where the exact answer is asked for, the hits are those of the scan. With a graph nine of ten
@@ -28,6 +28,7 @@ struct Small {
     /// Of a hundred rows, so many are deleted, and as many replaced.
     deleted: usize,
     replaced: usize,
+    merged: bool,
     reopened: bool,
     k: usize,
     below: Option<i64>,
@@ -39,10 +40,20 @@ fn small() -> impl Strategy<Value = Small> {
     let calls = prop::collection::vec(1_usize..120, 1..5);
     (
         (any::<u64>(), 1_usize..70, metric, calls, any::<bool>()),
-        (0_usize..60, 0_usize..40, any::<bool>(), 0_usize..40, below),
+        (
+            0_usize..60,
+            0_usize..40,
+            any::<bool>(),
+            any::<bool>(),
+            0_usize..40,
+            below,
+        ),
     )
         .prop_map(
-            |((seed, dimension, metric, calls, seals), (deleted, replaced, reopened, k, below))| {
+            |(
+                (seed, dimension, metric, calls, seals),
+                (deleted, replaced, merged, reopened, k, below),
+            )| {
                 Small {
                     seed,
                     dimension,
@@ -51,6 +62,7 @@ fn small() -> impl Strategy<Value = Small> {
                     seals,
                     deleted,
                     replaced,
+                    merged,
                     reopened,
                     k,
                     below,
@@ -88,6 +100,12 @@ impl Small {
         };
         let rows = replaced.iter().map(|&n| (n, row(&mut random))).collect();
         world.put(rows);
+        if self.merged {
+            // Nothing may be due.
+            world.db.flush().expect("seals");
+            let made = world.db.compact(|_| std::ops::ControlFlow::Continue(()));
+            made.expect("merges");
+        }
         if self.reopened {
             world = world.reopen();
         }
@@ -220,6 +238,32 @@ fn segments_with_and_without_graphs_and_unsealed_rows_answer_as_one() {
     assert!(world.points.info().segments >= 2);
     let third: Vec<u32> = world.rows.keys().copied().filter(|n| n % 3 == 0).collect();
     world.delete(&third);
+    check(&world, &mut random);
+    check(&world.reopen(), &mut random);
+}
+
+#[test]
+fn merged_segments_answer_as_they_did_before() {
+    let mut random = Random(5);
+    let mut world = with_graph(Metric::Cosine, &mut random);
+    let fourth: Vec<u32> = world.rows.keys().copied().filter(|n| n % 4 == 1).collect();
+    world.delete(&fourth);
+    for rows in [300, 250, 400, 350, 200, 300] {
+        world.add(clustered(rows, &mut random), &mut random);
+        world.db.flush().expect("seals");
+    }
+    let before = world.points.info();
+    world.merge();
+    let after = world.points.info();
+    assert!(after.segments < before.segments, "{before:?} {after:?}");
+    assert_eq!(after.dead_passages, 0);
+    check(&world, &mut random);
+    // What was merged is deleted from, added to and merged again.
+    let half: Vec<u32> = world.rows.keys().copied().filter(|n| n % 2 == 0).collect();
+    world.delete(&half);
+    world.add(clustered(500, &mut random), &mut random);
+    world.db.flush().expect("seals");
+    world.merge();
     check(&world, &mut random);
     check(&world.reopen(), &mut random);
 }

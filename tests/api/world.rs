@@ -1,9 +1,10 @@
 //! A collection of vectors, and beside it the same vectors in memory with a scan in plain Rust that says what is right.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 
-use vecdb::{Collection, CollectionOptions, Database, Document, Metric, Vector};
+use vecdb::{Collection, CollectionOptions, Database, Document, Merging, Metric, Vector};
 
 const COLLECTION: &str = "points";
 /// Two ways to add up a product differ by less, for vectors of length 1 or so.
@@ -95,6 +96,12 @@ impl World {
         let deleted = self.points.delete(ids).expect("deletes");
         assert_eq!(deleted, numbers.len() as u64);
         self.rows.retain(|number, _| !numbers.contains(number));
+    }
+
+    /// Makes all merges that are due; there are some.
+    pub fn merge(&self) {
+        let made = self.db.compact(|_| ControlFlow::Continue(()));
+        assert!(made.expect("merges").merges > 0);
     }
 
     /// Closes and opens again.
@@ -243,7 +250,9 @@ pub struct Found {
 }
 
 fn open(folder: &Path, dimension: usize, metric: Metric) -> (Database, Collection) {
-    let db = Database::open(folder.join("world.vecdb")).expect("opens");
+    // Segments are merged when a test says so, and not before.
+    let options = Database::options().merging(Merging::on_request());
+    let db = options.open(folder.join("world.vecdb")).expect("opens");
     let options = CollectionOptions::vectors(dimension).metric(metric);
     let points = db
         .create_collection(COLLECTION, options)
