@@ -16,7 +16,7 @@
 //! | `links.rs` | lists that many threads read and write at once |
 //! | `extend.rs` | an older graph, its rows renumbered, as a start |
 //! | `repair.rs` | every node reachable, in place of whatever a builder left unlinked |
-//! | `distance.rs` | exact distances of codes |
+//! | `distance.rs` | how far rows are apart under a metric, from their codes |
 //! | `hnsw.rs` | the crate `hnsw_rs` as a builder, to compare ours with |
 //!
 //! There is one layer, the one that the file holds. What HNSW's upper layers do, a good place to start, the seeds do: on
