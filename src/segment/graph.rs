@@ -17,6 +17,10 @@ use super::vectors::Codes;
 use crate::error::Result;
 use crate::vector::Metric;
 
+/// Nodes that every walk scores first, in files written now: on 100,000 rows a walk from 8 finds as much as one from 256,
+/// and each costs a distance. Some more are there for rows in heaps far apart.
+const SEEDS: usize = 64;
+
 /// A graph ready to be written.
 pub(super) struct Frozen {
     /// Shape `[rows, WIDTH]`.
@@ -40,7 +44,7 @@ impl Frozen {
         let now = start.map(|start| nodes_of(start.now, &twins, codes.rows()));
         let RawGraph {
             mut neighbours,
-            seeds,
+            mut seeds,
         } = builder.build(&Task {
             codes,
             metric,
@@ -51,6 +55,7 @@ impl Frozen {
             seed,
             stop,
         })?;
+        seeds.truncate(SEEDS);
         repair(codes, &nodes, &seeds, &mut neighbours);
         Some(Self {
             neighbours,
