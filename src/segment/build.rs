@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use super::builder::Start;
 use super::calibration::{Calibration, Sample};
 use super::format::{Header, Kind, VERSION};
 use super::graph::Frozen;
@@ -71,7 +72,13 @@ pub(super) fn write(
     };
     let graph = (source.rows() as usize >= options.graph_from_rows.max(1)).then(|| {
         let builder = options.builder.get();
-        let graph = Frozen::new(keys.codes, spec.metric, builder, None, options.seed, stop);
+        let old = source.graph()?;
+        let start = old.as_ref().map(|old| Start {
+            neighbours: old.graph.all_neighbours(),
+            seeds: old.graph.seeds,
+            now: &old.now,
+        });
+        let graph = Frozen::new(keys.codes, spec.metric, builder, start, options.seed, stop);
         let graph = graph.ok_or(Error::Cancelled)?;
         let sample = Sample {
             keys,

@@ -274,6 +274,16 @@ impl<'a> Graph<'a> {
         !self.twins.is_empty()
     }
 
+    /// Shape `[slots, WIDTH]`.
+    pub fn all_neighbours(&self) -> &'a [u32] {
+        self.neighbours
+    }
+
+    /// Pairs of a node and a twin of it.
+    pub fn all_twins(&self) -> &'a [[u32; 2]] {
+        self.twins
+    }
+
     /// Other rows with the code of `node`.
     pub fn twins(&self, node: u32) -> impl Iterator<Item = u32> + 'a {
         let start = self.twins.partition_point(|pair| pair[0] < node);

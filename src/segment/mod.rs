@@ -442,6 +442,12 @@ impl Segment {
         Tables::new(&self.sections)
     }
 
+    /// The graph, if there is one; it is verified.
+    fn graph(&self) -> Result<Option<Graph<'_>>> {
+        self.make_searchable()?;
+        Ok(Graph::new(&self.sections))
+    }
+
     fn order(&self) -> Order<'_> {
         Order::new(as_u32(self.sections.bytes(Kind::Order)))
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::graph::Graph;
 use super::{EmbeddedDocument, SegmentSpec};
 use crate::document::{Attributes, MAX_ID_BYTES};
 use crate::error::{Error, Result};
@@ -29,6 +30,17 @@ pub(super) trait Source: Sync {
     fn piece(&self, row: u32) -> Result<Cow<'_, str>>;
     /// Shape `[dimension]`.
     fn vector(&self, row: u32) -> Result<&[f32]>;
+    /// A graph over many of the rows, if there is one.
+    fn graph(&self) -> Result<Option<OldGraph<'_>>> {
+        Ok(None)
+    }
+}
+
+/// A graph over rows that now have other numbers.
+pub(super) struct OldGraph<'a> {
+    pub graph: Graph<'a>,
+    /// For each slot of the graph the row that it, or a twin of it, is now; `u32::MAX` if none is left.
+    pub now: Vec<u32>,
 }
 
 /// Documents in memory.
