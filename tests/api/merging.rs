@@ -246,7 +246,7 @@ fn settle(db: &Database, points: &Collection) {
 
 #[test]
 fn one_by_one_flushed_inserts_leave_few_segments() {
-    const INSERTS: u64 = 2_000;
+    const INSERTS: u64 = 1_000;
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("m.vecdb");
     let (db, points) = open(&path, Merging::background());
@@ -258,7 +258,7 @@ fn one_by_one_flushed_inserts_leave_few_segments() {
     }
     settle(&db, &points);
     assert_eq!(db.background_error(), None);
-    // 3 a tier, and tiers to 2,000 rows.
+    // 3 a tier, and tiers up to so many rows.
     let bound = 3 * (u64::from(INSERTS.ilog(4)) + 1);
     assert!(points.info().segments <= bound, "{:?}", points.info());
     // The background may be a few flushes behind.
@@ -414,13 +414,14 @@ fn what_was_written_is_sealed_after_a_pause_for_other_processes_to_see() {
         let give_up = Instant::now() + Duration::from_secs(20);
         loop {
             let reader = Database::options().read_only().open(&path).expect("opens");
-            if reader.existing_collection("points").expect("there").len() == id + 1 {
+            let seen = reader.existing_collection("points").expect("there").len();
+            // The file shows it a moment before this process does.
+            if seen == id + 1 && points.info().unsealed_passages == 0 {
                 break;
             }
             assert!(Instant::now() < give_up, "{:?}", db.background_error());
             std::thread::sleep(Duration::from_millis(5));
         }
-        assert_eq!(points.info().unsealed_passages, 0);
     }
 }
 
