@@ -63,6 +63,8 @@ fn child() {
         .open(folder.join("merges"))
         .expect("a log");
     let mut segments = points.info().segments;
+    // What the parent left due.
+    db.compact(|_| ControlFlow::Continue(())).expect("merges");
     for turn in 0.. {
         let version = seed * 1_000_000 + turn;
         let ids: Vec<u64> = {
