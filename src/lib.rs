@@ -62,7 +62,8 @@ pub mod setup;
 
 pub use database::{
     Added, BatchOptions, Collection, CollectionInfo, CollectionOptions, Compacted, Database,
-    DatabaseOptions, Documents, Hit, IntoFilter, Merging, Progress, Query, Report, Stage,
+    DatabaseOptions, Documents, Hit, IntoFilter, Merging, Progress, Query, Recall, RecallOptions,
+    Report, Residency, Scored, Stage,
 };
 pub use document::{Document, Fields, Value};
 pub use error::{Error, Result};

@@ -5,6 +5,10 @@ use crate::error::{Error, Result};
 /// The largest number of components a vector may have.
 pub const MAX_DIMENSION: usize = 65_536;
 
+/// The greatest length of a vector under [`Metric::Dot`] and [`Metric::L2`], 2⁶² (4.6·10¹⁸). The square of the sum or
+/// difference of two such vectors fits an f32, and so does everything on the way to it: no score overflows.
+const MAX_LENGTH: f64 = (1u64 << 62) as f64;
+
 /// A finite, non-empty vector of `f32` components.
 ///
 /// [`Vector::new`] is the only door, so NaN and infinity never reach an index.
@@ -50,13 +54,7 @@ impl Vector {
     /// # Errors
     /// [`Error::Vector`] if every component is zero: such a vector has no direction.
     pub fn to_unit(mut self) -> Result<Self> {
-        // f64: the squares of large f32 components overflow f32.
-        let norm = self
-            .0
-            .iter()
-            .map(|&x| f64::from(x) * f64::from(x))
-            .sum::<f64>()
-            .sqrt();
+        let norm = self.norm();
         if norm == 0.0 {
             return Err(Error::Vector {
                 what: "every component is zero, so it has no direction".into(),
@@ -66,6 +64,13 @@ impl Vector {
             *x = (f64::from(*x) / norm) as f32;
         }
         Ok(self)
+    }
+
+    /// The Euclidean length.
+    fn norm(&self) -> f64 {
+        // f64: the squares of large f32 components overflow f32.
+        let square = |&x: &f32| f64::from(x) * f64::from(x);
+        self.0.iter().map(square).sum::<f64>().sqrt()
     }
 
     /// The number of components.
@@ -87,7 +92,16 @@ impl TryFrom<Vec<f32>> for Vector {
     }
 }
 
-/// How near two vectors are. Scores are higher for nearer vectors.
+/// How near two vectors are. Whatever the metric, a higher score is nearer.
+///
+/// | metric | score of a query q and a vector x | stored as |
+/// |---|---|---|
+/// | [`Cosine`](Self::Cosine) | the cosine of their angle, in [-1, 1] | x with length 1 |
+/// | [`Dot`](Self::Dot) | the inner product q·x, any number | x as given |
+/// | [`L2`](Self::L2) | the negative distance −\|q − x\|, at most 0 | x as given |
+///
+/// Scores are f32. Under `Dot` and `L2` a vector, query or stored, may be zero and has a length of at most
+/// 2⁶² (4.6·10¹⁸), so that no score overflows; a longer one is [`Error::Vector`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -95,4 +109,68 @@ pub enum Metric {
     /// The cosine of the angle, in [-1, 1]. Vectors are stored with length 1.
     #[default]
     Cosine,
+    /// The inner product, for vectors whose length means something: popularity, or confidence. A long vector can be
+    /// nearer to a query than the query's own copy.
+    Dot,
+    /// The Euclidean distance, negative: a score of -0.5 says that the vectors are 0.5 apart, in the data's own units.
+    L2,
+}
+
+impl Metric {
+    /// The vector as it is stored, and as a query is compared: shape unchanged.
+    ///
+    /// # Errors
+    /// [`Error::Vector`] if it has no direction, under cosine, or is too long, under the others.
+    pub(crate) fn prepare(self, vector: Vector) -> Result<Vector> {
+        match self {
+            Self::Cosine => vector.to_unit(),
+            Self::Dot | Self::L2 => {
+                let norm = vector.norm();
+                if norm > MAX_LENGTH {
+                    return Err(Error::Vector {
+                        what: format!(
+                            "its length is {norm:.2e}; under {self} it is at most {MAX_LENGTH:.2e}"
+                        ),
+                    });
+                }
+                Ok(vector)
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Metric {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Cosine => "cosine",
+            Self::Dot => "dot",
+            Self::L2 => "l2",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_vectors_whose_scores_fit_are_taken() {
+        let vector = |x: f32| Vector::new(vec![x, 0.0]).expect("finite");
+        let longest = MAX_LENGTH as f32;
+        for metric in [Metric::Dot, Metric::L2] {
+            for good in [0.0, 1.0, longest, -longest] {
+                let prepared = metric.prepare(vector(good)).expect("short enough");
+                assert_eq!(prepared, vector(good), "{metric}");
+            }
+            for bad in [longest * 1.001, f32::MAX, f32::MIN] {
+                let error = metric.prepare(vector(bad)).expect_err("too long");
+                assert!(error.to_string().contains("length"), "{metric}: {error}");
+            }
+        }
+        let unit = Metric::Cosine
+            .prepare(vector(f32::MAX))
+            .expect("any length");
+        assert_eq!(unit, vector(1.0));
+        assert!(Metric::Cosine.prepare(vector(0.0)).is_err());
+    }
 }

@@ -9,6 +9,7 @@ use super::cannot_write;
 use super::inner::open_part;
 use super::part::Part;
 use crate::error::{Error, Result};
+use crate::segment::Residency;
 use crate::store::{self, Layout, Manifest, Opened};
 
 /// What [`Database::check`](super::Database::check) found.
@@ -96,7 +97,7 @@ impl Report {
             // Hashes: 16 bytes each, however long the ids are.
             let mut live = HashSet::new();
             for record in &collection.segments {
-                let opened = open_part(layout, collection, record);
+                let opened = open_part(layout, collection, record, Residency::Mapped);
                 match opened.and_then(|part| part.segment()?.verify().map(|()| part)) {
                     Ok(part) => {
                         self.files += 1 + u64::from(record.tombstones > 0);

@@ -24,12 +24,19 @@ pub struct CollectionOptions {
 }
 
 impl CollectionOptions {
-    /// A collection of user-supplied vectors, shape `[dimension]`; it needs no encoder.
+    /// A collection of user-supplied vectors, shape `[dimension]`, under cosine; it needs no encoder.
     pub fn vectors(dimension: usize) -> Self {
         Self {
             metric: Metric::default(),
             dimension: Some(dimension),
         }
+    }
+
+    /// How vectors are compared. Texts go only into a collection under cosine.
+    #[must_use]
+    pub fn metric(mut self, metric: Metric) -> Self {
+        self.metric = metric;
+        self
     }
 }
 
@@ -219,7 +226,7 @@ assert_eq!((added.added, added.passages), (1, 1));
     ///
     /// # Errors
     /// As [`Collection::add`]; [`Error::Dimension`] for a vector of another length, [`Error::Vector`] for one without a
-    /// direction, [`Error::Collection`] if an encoder made the collection.
+    /// direction under cosine, or too long under another [`Metric`], [`Error::Collection`] if an encoder made the collection.
     pub fn add_vectors(
         &self,
         documents: impl IntoIterator<Item = (Document, Vector)>,
@@ -229,6 +236,7 @@ assert_eq!((added.added, added.passages), (1, 1));
         let mut embedded: Vec<EmbeddedDocument> = Vec::new();
         let snapshot = self.state.snapshot();
         let mut dimension = snapshot.record.dimension;
+        let metric = snapshot.record.metric;
         for (document, vector) in documents {
             document.validate_without_text()?;
             if !ids.insert(document.id.clone()) {
@@ -252,7 +260,7 @@ assert_eq!((added.added, added.passages), (1, 1));
                 continue;
             }
             added.passages += 1;
-            embedded.push(prepared.with_vector(vector.to_unit()?));
+            embedded.push(prepared.with_vector(metric.prepare(vector)?));
         }
         if let Some(dimension) = dimension {
             fits(&snapshot.record, None, dimension)?;
@@ -317,9 +325,14 @@ assert_eq!((added.added, added.passages), (1, 1));
         Query::new(self.clone(), Ask::Text(text.into()))
     }
 
-    /// The documents nearest to a vector, shape `[dimension]`, any length but zero.
+    /// The documents nearest to a vector, shape `[dimension]`; under cosine any but zero.
     pub fn query_vector(&self, vector: Vector) -> Query {
         Query::new(self.clone(), Ask::Vector(vector))
+    }
+
+    /// The documents that resemble these; [`Query::less_like`] says what they are not to resemble.
+    pub fn more_like<I: AsRef<str>>(&self, ids: impl IntoIterator<Item = I>) -> Query {
+        Query::new(self.clone(), Ask::Examples).more_like(ids)
     }
 
     /// The encoder, if its vectors may go into this collection.

@@ -130,6 +130,10 @@ impl EncoderSlot {
         self.encoder()?.encode_query(text)
     }
 
+    pub fn queries(&self, texts: &[&str]) -> Result<Vec<Vector>> {
+        self.encoder()?.encode_queries(texts)
+    }
+
     /// Cuts the documents into windows and encodes these together, in the documents' order.
     pub fn embed(&self, documents: Vec<Prepared>) -> Result<(Vec<EmbeddedDocument>, Cost)> {
         use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
@@ -176,6 +180,10 @@ impl EncoderSlot {
     }
 
     pub fn query(&self, _text: &str) -> Result<Vector> {
+        Err(without_encoder())
+    }
+
+    pub fn queries(&self, _texts: &[&str]) -> Result<Vec<Vector>> {
         Err(without_encoder())
     }
 

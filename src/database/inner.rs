@@ -14,7 +14,7 @@ use super::embed::EncoderSlot;
 use super::merge::{InHand, Merging};
 use super::part::{Part, Snapshot};
 use crate::error::{Error, Result};
-use crate::segment::{Segment, tombstones};
+use crate::segment::{Residency, Segment, tombstones};
 use crate::store::{
     self, CollectionRecord, Commit, Layout, Manifest, Opened, SegmentRecord, Store,
 };
@@ -45,6 +45,7 @@ pub(super) struct Settings {
     pub merging: Merging,
     /// What is unsealed is sealed after so long without a write.
     pub idle: Duration,
+    pub residency: Residency,
 }
 
 impl Default for Settings {
@@ -52,6 +53,7 @@ impl Default for Settings {
         Self {
             merging: Merging::default(),
             idle: Duration::from_secs(2),
+            residency: Residency::default(),
         }
     }
 }
@@ -97,7 +99,8 @@ impl Inner {
     /// Opens for writing; made if absent.
     pub fn open(path: &Path, options: &DatabaseOptions) -> Result<Handle> {
         let Opened { store, unsealed } = Opened::open(path)?;
-        let collections = load(store.layout(), store.manifest())?;
+        let residency = options.settings.residency;
+        let collections = load(store.layout(), store.manifest(), residency)?;
         // Not earlier: where a file is missing or damaged, nothing is removed.
         store.sweep();
         let mut writer = Writer {
@@ -123,7 +126,7 @@ impl Inner {
     ) -> Result<Handle> {
         let mut manifest = store::read_only(layout)?;
         let collections = loop {
-            let loaded = load(layout, &manifest);
+            let loaded = load(layout, &manifest, options.settings.residency);
             let Err(error) = loaded else { break loaded? };
             // A writer may have removed what the MANIFEST just read names: then there is a newer one.
             let newer = store::read_only(layout)?;
@@ -276,12 +279,12 @@ impl Drop for Handle {
     }
 }
 
-fn load(layout: &Layout, manifest: &Manifest) -> Result<Vec<State>> {
+fn load(layout: &Layout, manifest: &Manifest, residency: Residency) -> Result<Vec<State>> {
     let open = |record: &CollectionRecord| {
         let parts = record
             .segments
             .iter()
-            .map(|segment| open_part(layout, record, segment));
+            .map(|segment| open_part(layout, record, segment, residency));
         let parts = parts.collect::<Result<_>>()?;
         Ok(State::new(Snapshot {
             record: record.clone(),
@@ -296,9 +299,10 @@ pub(super) fn open_part(
     layout: &Layout,
     collection: &CollectionRecord,
     record: &SegmentRecord,
+    residency: Residency,
 ) -> Result<Part> {
     let path = layout.segment(&record.name);
-    let segment = Segment::open(&path)?;
+    let segment = Segment::open(&path)?.reside(residency);
     let wrong = |what: &str| Err(Error::damaged(&path, 0, what));
     if Some(segment.spec()) != Snapshot::spec_of(collection).as_ref() {
         return wrong("its encoder, dimension or metric is not its collection's");

@@ -344,7 +344,7 @@ impl Inner {
             })?;
             pool.install(write)?
         };
-        let segment = Segment::open(begun.file.path())?;
+        let segment = Segment::open(begun.file.path())?.reside(self.settings.residency);
         Ok(Written { segment, bytes })
     }
 
@@ -399,7 +399,7 @@ impl Inner {
             let place = next.parts.iter().position(younger);
             let mut part = Part::sealed(written.segment, record, died.sealed);
             part.dead_documents = merge.count_documents(&died.all);
-            part.dead = Arc::new(died.all);
+            part.set_dead(died.all);
             let place = place.unwrap_or(next.parts.len());
             next.parts.insert(place, part);
         }

@@ -1,7 +1,9 @@
 //! The database: joins the stages into one thing to open, to add to and to ask.
 //!
 //!   Document → embed.rs → write.rs ┬→ write-ahead row ┐
-//!                                  └→ segment         ┴→ Snapshot → query.rs → Hit
+//!                                  └→ segment         ┴→ Snapshot → search.rs → Hit
+//!
+//!   Query → batch.rs → vector → search.rs
 //!
 //! A reader works on a snapshot that no writer changes; a writer publishes a new one after its change is durable.
 //!
@@ -17,19 +19,27 @@
 //! | `merge_policy.rs` | which ones, and when |
 //! | `background.rs` | the threads that seal and merge without being asked |
 //! | `ingest.rs` | a stream of documents in bounded memory |
-//! | `query.rs` | `Query` and `Hit` |
+//! | `query.rs` | `Query` and what it answers |
+//! | `batch.rs` | queries → answers, one or many in parallel |
+//! | `example.rs` | documents to be like, or not → a vector |
+//! | `search.rs` | a vector → the best documents of all parts |
+//! | `recall.rs` | what part of the exact answer is found? |
 //! | `check.rs` | is everything on disk as it was written? |
 
 mod background;
+mod batch;
 mod check;
 mod collection;
 mod embed;
+mod example;
 mod ingest;
 mod inner;
 mod merge;
 mod merge_policy;
 mod part;
 mod query;
+mod recall;
+mod search;
 mod write;
 
 use std::io::ErrorKind;
@@ -42,10 +52,14 @@ pub use check::Report;
 pub use collection::{Added, Collection, CollectionInfo, CollectionOptions, Documents};
 pub use ingest::{BatchOptions, Progress, Stage};
 pub use merge::{Compacted, Merging};
-pub use query::{Hit, IntoFilter, Query};
+pub use query::{Hit, IntoFilter, Query, Scored};
+pub use recall::{Recall, RecallOptions};
+
+pub use crate::segment::Residency;
 
 use crate::error::{Error, Result};
 use crate::store::{self, CollectionRecord, EncoderRecord};
+use crate::vector::Metric;
 use inner::{Handle, Inner, Settings};
 
 /// How a database is opened; [`Database::options`] starts one.
@@ -108,6 +122,13 @@ impl DatabaseOptions {
     #[must_use]
     pub fn seal_after_idle(mut self, idle: Duration) -> Self {
         self.settings.idle = idle;
+        self
+    }
+
+    /// Where searches read codes and graphs from; [`Residency::Mapped`] if not said.
+    #[must_use]
+    pub fn residency(mut self, residency: Residency) -> Self {
+        self.settings.residency = residency;
         self
     }
 
@@ -272,7 +293,7 @@ impl Database {
                 .dimension
                 .map_or_else(|| "no vectors yet".into(), |d| format!("vectors of {d}"));
             let what = format!(
-                "it exists with other settings ({:?}, {dimension})",
+                "it exists with other settings ({}, {dimension})",
                 record.metric
             );
             return Err(Error::Collection {
@@ -374,6 +395,12 @@ fn fits(
             return refuse(format!(
                 "its vectors come from encoder {}; put your own into another collection",
                 stored.name
+            ));
+        }
+        (None, Some(_)) if record.metric != Metric::Cosine => {
+            return refuse(format!(
+                "it is under {}, and texts go into a collection under cosine",
+                record.metric
             ));
         }
         (None, Some(_)) if record.dimension.is_some() => {

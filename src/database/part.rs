@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use roaring::RoaringBitmap;
 
 use crate::document::{Document, EmbeddedDocument};
 use crate::error::Result;
-use crate::segment::{self, BuildOptions, Segment, SegmentSpec, Selection};
+use crate::segment::{self, BuildOptions, Segment, SegmentSpec, SlotSet};
 use crate::store::{CollectionRecord, SegmentRecord};
 
 /// A collection as one reader sees it. Never changed: writers publish a new one.
@@ -29,6 +29,8 @@ pub(super) struct Part {
     pub body: Body,
     /// Rows of deleted or replaced documents.
     pub dead: Arc<RoaringBitmap>,
+    /// The same as a search takes them; made when it is first asked for.
+    dead_slots: Arc<OnceLock<SlotSet>>,
     pub dead_documents: u32,
 }
 
@@ -146,6 +148,7 @@ impl Part {
                 record,
                 buried,
             },
+            dead_slots: Arc::default(),
             dead_documents,
         }
     }
@@ -181,6 +184,7 @@ impl Part {
         Self {
             body: Body::Memory(Arc::new(memory)),
             dead: Arc::default(),
+            dead_slots: Arc::default(),
             dead_documents: 0,
         }
     }
@@ -220,6 +224,7 @@ impl Part {
     pub fn bury(&mut self, document: u32) {
         let rows = self.rows_of(document);
         Arc::make_mut(&mut self.dead).insert_range(rows);
+        self.dead_slots = Arc::default();
         self.dead_documents += 1;
     }
 
@@ -256,13 +261,19 @@ impl Part {
         }
     }
 
-    /// The rows that a search may return when there is no filter.
-    pub fn live(&self) -> Selection<'_> {
-        if self.dead.is_empty() {
-            Selection::All
-        } else {
-            Selection::Except(&self.dead)
+    /// Replaces the dead rows; the caller sets how many documents they are.
+    pub fn set_dead(&mut self, rows: RoaringBitmap) {
+        self.dead = Arc::new(rows);
+        self.dead_slots = Arc::default();
+    }
+
+    /// Where the dead rows are in its segment.
+    pub fn dead_slots(&self, segment: &Segment) -> Result<&SlotSet> {
+        if let Some(slots) = self.dead_slots.get() {
+            return Ok(slots);
         }
+        let slots = segment.slots_of(&self.dead)?;
+        Ok(self.dead_slots.get_or_init(|| slots))
     }
 
     /// The live documents of a part in memory, by age; none of a sealed one.

@@ -11,7 +11,7 @@ use super::merge::SMALL_ROWS;
 use super::part::{Body, Part, Snapshot};
 use crate::document::{EmbeddedDocument, EmbeddedPassage};
 use crate::error::{Error, Result};
-use crate::segment::{self, BuildOptions, Segment, tombstones};
+use crate::segment::{self, BuildOptions, Residency, Segment, tombstones};
 use crate::store::{Commit, EncoderRecord, Manifest, SegmentRecord, Store, WalEntry};
 
 /// What is acknowledged is sealed into segments and tombstones when it is so many rows (deleted ids count too), or bytes.
@@ -237,7 +237,8 @@ impl Inner {
                 Some((other, snapshot)) if other.id == state.id => snapshot.clone(),
                 _ => Snapshot::clone(&state.snapshot()),
             };
-            if seal_collection(&mut writer.store, &mut manifest, &mut snapshot)? {
+            let residency = self.settings.residency;
+            if seal_collection(&mut writer.store, &mut manifest, &mut snapshot, residency)? {
                 published.push((state, snapshot));
             }
         }
@@ -291,6 +292,7 @@ fn seal_collection(
     store: &mut Store,
     manifest: &mut Manifest,
     snapshot: &mut Snapshot,
+    residency: Residency,
 ) -> Result<bool> {
     let sealed = snapshot.sealed_parts();
     let memory = snapshot.parts.split_off(sealed);
@@ -311,7 +313,7 @@ fn seal_collection(
         let options = BuildOptions::default();
         let (name, bytes) =
             store.write_segment(|out| segment::build(&spec, &documents, &options, out))?;
-        let segment = Segment::open(&store.segment_path(&name))?;
+        let segment = Segment::open(&store.segment_path(&name))?.reside(residency);
         let record = SegmentRecord {
             rows: segment.rows(),
             documents: segment.documents(),

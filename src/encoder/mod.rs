@@ -212,6 +212,14 @@ impl Encoder {
         self.encode_whole(&self.0.query_prompt, text)
     }
 
+    /// One vector a query, in order, as [`encode_query`](Self::encode_query) gives it; computed together.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_queries(&self, texts: &[impl AsRef<str>]) -> Result<Vec<Vector>> {
+        self.encode_wholes(&self.0.query_prompt, texts)
+    }
+
     /// A passage's vector, in the same way with the passage prompt.
     ///
     /// # Errors
@@ -221,7 +229,22 @@ impl Encoder {
     }
 
     fn encode_whole(&self, prompt: &[u32], text: &str) -> Result<Vector> {
-        let mut vectors = self.encode(&self.cut(prompt, "", text)?)?;
+        let mut vectors = self.encode_wholes(prompt, &[text])?;
+        Ok(vectors.pop().expect("one text gives one vector"))
+    }
+
+    fn encode_wholes(&self, prompt: &[u32], texts: &[impl AsRef<str>]) -> Result<Vec<Vector>> {
+        let cut = texts.iter().map(|text| self.cut(prompt, "", text.as_ref()));
+        let cut = cut.collect::<Result<Vec<_>>>()?;
+        let counts: Vec<usize> = cut.iter().map(Vec::len).collect();
+        let windows: Vec<Window> = cut.into_iter().flatten().collect();
+        let mut vectors = self.encode(&windows)?.into_iter();
+        let whole = |count| self.mean(vectors.by_ref().take(count).collect());
+        counts.into_iter().map(whole).collect()
+    }
+
+    /// The mean of a text's windows.
+    fn mean(&self, mut vectors: Vec<Vector>) -> Result<Vector> {
         if vectors.len() == 1 {
             return Ok(vectors.remove(0));
         }

@@ -4,12 +4,13 @@ use std::borrow::Borrow;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::builder::HnswRs;
-use super::format::{Header, Kind};
+use super::calibration::{Calibration, Sample};
+use super::format::{Header, Kind, VERSION};
 use super::graph::Frozen;
+use super::kernel::Kernel;
 use super::quantise::Quantiser;
 use super::source::{InMemory, Source, Stop};
-use super::vectors::Codes;
+use super::vectors::{Codes, Keys};
 use super::writer::SegmentWriter;
 use super::{BuildOptions, EmbeddedDocument, SegmentSpec, documents as tables, text};
 use crate::error::{Error, Result};
@@ -57,11 +58,40 @@ pub(super) fn write(
     let id_order = tables::id_order(source)?;
     let (quantiser, codes) = Quantiser::fit(source.rows(), spec.dimension, vector)?;
     go_on()?;
-    let graph = (source.rows() as usize >= options.graph_from_rows.max(1))
-        .then(|| Frozen::new(Codes::new(&codes, spec.dimension), &HnswRs, options.seed));
-    go_on()?;
+    let kernel = Kernel::best();
+    let keys = Codes::new(&codes, spec.dimension);
+    let squares = match spec.metric {
+        Metric::Cosine | Metric::Dot => Vec::new(),
+        Metric::L2 => keys.squares(kernel),
+    };
+    let keys = Keys {
+        codes: keys,
+        kernel,
+        squares: &squares,
+    };
+    let graph = (source.rows() as usize >= options.graph_from_rows.max(1)).then(|| {
+        let builder = options.builder.get();
+        let graph = Frozen::new(keys.codes, spec.metric, builder, None, options.seed, stop);
+        let graph = graph.ok_or(Error::Cancelled)?;
+        let sample = Sample {
+            keys,
+            graph: graph.as_graph(),
+            quantiser: &quantiser,
+            metric: spec.metric,
+            seed: options.seed,
+            stop,
+        };
+        let calibration = Calibration::measure(&sample, vector)?;
+        Ok((graph.in_walking_order(), calibration))
+    });
+    let graph = graph.transpose()?;
+    let calibration = graph.as_ref().map(|(_, calibration)| calibration);
+    let order = graph.as_ref().map(|((_, order), _)| order.as_slice());
+    let row = |slot: u32| order.map_or(slot, |order| order[slot as usize]);
+    let graph = graph.as_ref().map(|((graph, _), _)| graph);
     let text = text::write(source, options.scratch.as_deref(), stop)?;
     let header = Header {
+        version: VERSION,
         metric: metric_code(spec.metric),
         dimension: spec.dimension as u32,
         rows: source.rows(),
@@ -82,15 +112,23 @@ pub(super) fn write(
         out.section(Kind::RowDocuments, |out| {
             tables::write_row_documents(source, out)
         })?;
-        write_graph(graph.as_ref(), &mut out)?;
+        write_graph(graph, &mut out)?;
         out.section(Kind::Codes, |out| {
-            write_chunked(&codes, |&code| [code as u8], out)
+            (0..source.rows()).try_for_each(|slot| {
+                write_chunked(keys.codes.row(row(slot)), |&code| [code as u8], out)
+            })
         })?;
         out.section(Kind::Vectors, |out| {
-            (0..source.rows()).try_for_each(|row| {
-                let vector = vector(row).map_err(io::Error::other)?;
+            (0..source.rows()).try_for_each(|slot| {
+                let vector = vector(row(slot)).map_err(io::Error::other)?;
                 write_chunked(vector, |x| x.to_le_bytes(), out)
             })
+        })?;
+        out.section(Kind::Order, |out| {
+            write_chunked(order.unwrap_or_default(), |row| row.to_le_bytes(), out)
+        })?;
+        out.section(Kind::Calibration, |out| {
+            calibration.map_or(Ok(()), |calibration| calibration.write(out))
         })?;
         text.write(&mut out)?;
         out.finish()
@@ -113,12 +151,16 @@ pub(super) fn told(action: &'static str, source: io::Error) -> Error {
 fn metric_code(metric: Metric) -> u32 {
     match metric {
         Metric::Cosine => 1,
+        Metric::Dot => 2,
+        Metric::L2 => 3,
     }
 }
 
 /// The metric with this code.
 pub(super) fn metric_of(code: u32) -> Option<Metric> {
-    (code == metric_code(Metric::Cosine)).then_some(Metric::Cosine)
+    [Metric::Cosine, Metric::Dot, Metric::L2]
+        .into_iter()
+        .find(|&metric| metric_code(metric) == code)
 }
 
 fn write_graph(graph: Option<&Frozen>, out: &mut SegmentWriter<'_>) -> io::Result<()> {
@@ -126,11 +168,8 @@ fn write_graph(graph: Option<&Frozen>, out: &mut SegmentWriter<'_>) -> io::Resul
         out.section(kind, |out| write_chunked(ids, |id| id.to_le_bytes(), out))
     };
     u32s(Kind::Seeds, graph.map_or(&[], |graph| &graph.seeds), out)?;
-    u32s(
-        Kind::Orphans,
-        graph.map_or(&[], |graph| &graph.orphans),
-        out,
-    )?;
+    // Every node of a new graph can be reached from its seeds.
+    u32s(Kind::Orphans, &[], out)?;
     u32s(
         Kind::Twins,
         graph.map_or(&[], |graph| graph.twins.as_flattened()),

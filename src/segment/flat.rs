@@ -1,57 +1,89 @@
 //! The scan: every selected row is looked at, and the answer is exactly that of scoring all of them in f32.
 //!
-//! The codes' products rule out most rows. The best few by code are scored in f32; the k-th of these scores bounds the
-//! answer from below; a row whose code proves it to be worse (`quantise.rs` has the bound) is never read in f32.
+//! The codes' keys rule out most rows. The best few by key are scored in f32; the k-th of these scores bounds the answer
+//! from below, as does the least score that is wanted; a row whose code proves it to be worse (`quantise.rs` has the
+//! bound) is never read in f32.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::RowHit;
 use super::quantise::QueryCode;
-use super::rerank::{candidates_for, rerank};
+use super::rerank::{best_first, candidates_for, rerank};
 use super::vectors::Space;
+use super::{Nearest, RowHit};
 use crate::error::Result;
 
-/// The best `k` of `rows`, best first.
+/// So many rows are looked at together by [`within`].
+const ROWS_AT_ONCE: usize = 4_096;
+
+/// The best `k` rows of `slots`, best first. Fewer only if `slots` are fewer, or no more reach the least score.
 pub(super) fn scan(
     space: Space<'_>,
-    query: &[f32],
+    nearest: &Nearest<'_>,
     code: &QueryCode,
-    k: usize,
-    rows: &[u32],
+    slots: &[u32],
 ) -> Result<Vec<RowHit>> {
-    let k = k.min(rows.len());
+    let query = nearest.vector;
+    let k = nearest.k.min(slots.len());
     if k == 0 {
         return Ok(Vec::new());
     }
-    let mut products = Vec::with_capacity(rows.len());
-    space
-        .codes
-        .products(space.kernel, code, rows, &mut products);
-    let best = best_products(&products, candidates_for(k).min(rows.len()));
-    let first = rerank(space, query, k, best.iter().map(|&at| rows[at as usize]))?;
-    // Fewer than k only if k is 0: `best` holds at least k rows.
-    let least = first
-        .last()
-        .map_or(i32::MIN, |worst| code.least_product(worst.score));
-    let possible = rows
+    let mut keys = Vec::with_capacity(slots.len());
+    space.keys.of(code, slots, &mut keys);
+    let wanted = code.least_key(nearest.least_score);
+    let best = best_keys(&keys, candidates_for(k).min(slots.len()), wanted);
+    let first = rerank(space, query, k, best.iter().map(|&at| slots[at as usize]))?;
+    let least = match first.last() {
+        Some(worst) if first.len() == k => wanted.max(code.least_key(worst.score)),
+        _ => wanted,
+    };
+    let possible = slots
         .iter()
-        .zip(&products)
-        .filter(|&(_, &product)| product >= least)
-        .map(|(&row, _)| row);
-    rerank(space, query, k, possible)
+        .zip(&keys)
+        .filter(|&(_, &key)| key >= least)
+        .map(|(&slot, _)| slot);
+    let mut hits = rerank(space, query, k, possible)?;
+    hits.retain(|hit| hit.score >= nearest.least_score);
+    Ok(hits)
 }
 
-/// Positions of the `count` highest products.
-fn best_products(products: &[i32], count: usize) -> Vec<u32> {
+/// All rows of `slots` whose score reaches `least_score`, best first.
+pub(super) fn within(
+    space: Space<'_>,
+    query: &[f32],
+    code: &QueryCode,
+    least_score: f32,
+    slots: &[u32],
+) -> Result<Vec<RowHit>> {
+    let least = code.least_key(least_score);
+    let (mut hits, mut keys) = (Vec::new(), Vec::with_capacity(ROWS_AT_ONCE));
+    for slots in slots.chunks(ROWS_AT_ONCE) {
+        keys.clear();
+        space.keys.of(code, slots, &mut keys);
+        for (&slot, _) in slots.iter().zip(&keys).filter(|&(_, &key)| key >= least) {
+            let hit = space.hit(query, slot)?;
+            if hit.score >= least_score {
+                hits.push(hit);
+            }
+        }
+    }
+    hits.sort_unstable_by(best_first);
+    Ok(hits)
+}
+
+/// Positions of the `count` highest keys that are not below `least`.
+fn best_keys(keys: &[i32], count: usize, least: i32) -> Vec<u32> {
     let mut heap: BinaryHeap<Reverse<(i32, u32)>> = BinaryHeap::with_capacity(count + 1);
-    for (&product, at) in products.iter().zip(0u32..) {
+    for (&key, at) in keys.iter().zip(0u32..) {
+        if key < least {
+            continue;
+        }
         if heap.len() < count {
-            heap.push(Reverse((product, at)));
-        } else if let Some(mut least) = heap.peek_mut()
-            && product > least.0.0
+            heap.push(Reverse((key, at)));
+        } else if let Some(mut worst) = heap.peek_mut()
+            && key > worst.0.0
         {
-            *least = Reverse((product, at));
+            *worst = Reverse((key, at));
         }
     }
     heap.into_iter().map(|Reverse((_, at))| at).collect()

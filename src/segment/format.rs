@@ -6,8 +6,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, Result};
 
-/// The format that this code writes, and the only one that it reads.
-pub(super) const VERSION: u32 = 1;
+/// The format that this code writes. It reads all from 1 on.
+pub(super) const VERSION: u32 = 2;
 /// Sections start on multiples of this.
 pub(super) const ALIGNMENT: usize = 64;
 /// One checksum covers so many bytes of a section.
@@ -73,6 +73,10 @@ kinds! {
     Codes = 12, "the codes";
     /// f32 rows.
     Vectors = 13, "the vectors";
+    /// The row in each slot.
+    Order = 14, "the order of the rows";
+    /// Recall by nodes kept.
+    Calibration = 15, "the calibration";
     /// tantivy's `meta.json`.
     TextMeta = 16, "the text index's description";
     /// tantivy's fast fields.
@@ -92,13 +96,21 @@ kinds! {
 impl Kind {
     /// Verified by every open. The others are verified where they are first read.
     pub fn is_small(self) -> bool {
-        (self as u32) <= Self::Neighbours as u32
+        (self as u32) <= Self::RowDocuments as u32 || self == Self::Calibration
+    }
+
+    /// The sections of a version's files, in their order.
+    pub fn of_version(version: u32) -> impl Iterator<Item = Self> {
+        let is_new = |kind: Self| matches!(kind, Self::Order | Self::Calibration);
+        let all = Self::ALL.iter().copied();
+        all.filter(move |&kind| version >= 2 || !is_new(kind))
     }
 }
 
 /// The counts that give every section's length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
+    pub version: u32,
     pub metric: u32,
     pub dimension: u32,
     pub rows: u32,
@@ -111,7 +123,7 @@ impl Header {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         for (at, value) in [
-            VERSION,
+            self.version,
             self.metric,
             self.dimension,
             self.rows,
@@ -148,10 +160,11 @@ impl Header {
                 supported: VERSION,
             });
         }
-        if found != VERSION {
+        if found == 0 {
             return damaged(8, "the format version is none that was ever written");
         }
         Ok(Self {
+            version: found,
             metric: field(1),
             dimension: field(2),
             rows: field(3),

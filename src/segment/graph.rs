@@ -1,59 +1,130 @@
 //! The frozen graph: what is stored of it, how it is made whole, how it is validated.
 //!
-//!   builder.rs → raw nodes → `Frozen::new`: seeds, repaired links, orphans → sections → `Graph::open` → search.rs
+//!   builder/ → a raw graph, repaired → `Frozen::new` → sections → `Graph::open` → search.rs
 //!
 //! Upper layers are replaced by at most [`MAX_SEEDS`] of their nodes, which every walk scores first. Rows with equal codes
 //! would crowd each other out of the neighbour lists, so only the first of them is a node and the others are its *twins*,
-//! found through it. Every node is reachable from the seeds and orphans.
+//! found through it. Every node is reachable from the seeds; older files have orphans, from which walks start too.
 
 use std::collections::HashMap;
 
-use super::builder::{GraphBuilder, M, RawNode};
+use super::builder::{GraphBuilder, MAX_SEEDS, NONE, RawGraph, Start, Task, WIDTH, repair};
 use super::format::Kind;
-use super::kernel::Kernel;
+use super::kernel::prefetch_line;
 use super::map::as_u32;
 use super::sections::Sections;
 use super::vectors::Codes;
 use crate::error::Result;
-
-/// Neighbours of a node, at most.
-pub(super) const WIDTH: usize = 2 * M;
-/// Nodes that every walk scores first, at most.
-pub(super) const MAX_SEEDS: usize = 256;
-/// Fills a neighbour list behind its last neighbour.
-const NONE: u32 = u32::MAX;
-/// A lost node is linked from one of so many nearest reachable nodes, or else becomes an orphan.
-const LINK_CANDIDATES: usize = 64;
+use crate::vector::Metric;
 
 /// A graph ready to be written.
 pub(super) struct Frozen {
     /// Shape `[rows, WIDTH]`.
     pub neighbours: Vec<u32>,
     pub seeds: Vec<u32>,
-    pub orphans: Vec<u32>,
     /// Pairs of a node and a row with the same code, sorted.
     pub twins: Vec<[u32; 2]>,
 }
 
 impl Frozen {
-    /// Builds the graph of all rows.
-    pub fn new(codes: Codes<'_>, builder: &dyn GraphBuilder, seed: u64) -> Self {
+    /// Builds the graph of all rows, from `start` on if there is one. `None` if `stop` said so.
+    pub fn new(
+        codes: Codes<'_>,
+        metric: Metric,
+        builder: &dyn GraphBuilder,
+        start: Option<Start<'_>>,
+        seed: u64,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Option<Self> {
         let (nodes, twins) = group_by_code(codes);
-        let mut raw = builder.build(codes, &nodes, seed);
-        let mut neighbours = vec![NONE; codes.rows() as usize * WIDTH];
-        for node in &raw {
-            let list = &mut neighbours[node.row as usize * WIDTH..][..WIDTH];
-            list.iter_mut()
-                .zip(&node.neighbours)
-                .for_each(|(slot, &neighbour)| *slot = neighbour);
-        }
-        let seeds = choose_seeds(&mut raw);
-        let orphans = Repair::new(codes, &mut neighbours, &nodes).run(&seeds);
-        Self {
+        let now = start.map(|start| nodes_of(start.now, &twins, codes.rows()));
+        let RawGraph {
+            mut neighbours,
+            seeds,
+        } = builder.build(&Task {
+            codes,
+            metric,
+            nodes: &nodes,
+            start: start
+                .zip(now.as_deref())
+                .map(|(start, now)| Start { now, ..start }),
+            seed,
+            stop,
+        })?;
+        repair(codes, &nodes, &seeds, &mut neighbours);
+        Some(Self {
             neighbours,
             seeds,
-            orphans,
             twins,
+        })
+    }
+}
+
+impl Frozen {
+    /// The graph with its nodes numbered in the order in which a walk from the seeds on can meet them, breadth first, each
+    /// node's twins behind it, so that what is read together stands together. Also returns the row that each number stands
+    /// for.
+    pub fn in_walking_order(self) -> (Self, Vec<u32>) {
+        let rows = self.neighbours.len() / WIDTH;
+        let mut order = Vec::with_capacity(rows);
+        let mut slots = vec![NONE; rows];
+        let twins_of = |node: u32| {
+            let start = self.twins.partition_point(|pair| pair[0] < node);
+            self.twins[start..]
+                .iter()
+                .take_while(move |pair| pair[0] == node)
+                .map(|pair| pair[1])
+        };
+        let mut place = |row: u32, order: &mut Vec<u32>| {
+            let slot = &mut slots[row as usize];
+            if *slot == NONE {
+                *slot = order.len() as u32;
+                order.push(row);
+            }
+        };
+        for &start in &self.seeds {
+            place(start, &mut order);
+        }
+        let mut at = 0;
+        while let Some(&row) = order.get(at) {
+            at += 1;
+            for twin in twins_of(row) {
+                place(twin, &mut order);
+            }
+            for &neighbour in &self.neighbours[row as usize * WIDTH..][..WIDTH] {
+                if neighbour != NONE {
+                    place(neighbour, &mut order);
+                }
+            }
+        }
+        // None, if the repair did what it says.
+        for row in 0..rows as u32 {
+            place(row, &mut order);
+        }
+        let slot = |row: u32| slots.get(row as usize).copied().unwrap_or(NONE);
+        let all = |rows: &[u32]| rows.iter().map(|&row| slot(row)).collect::<Vec<u32>>();
+        let mut twins: Vec<[u32; 2]> = self.twins.iter().map(|pair| pair.map(slot)).collect();
+        twins.sort_unstable();
+        let neighbours = order
+            .iter()
+            .flat_map(|&row| &self.neighbours[row as usize * WIDTH..][..WIDTH])
+            .map(|&neighbour| slot(neighbour))
+            .collect();
+        let graph = Self {
+            neighbours,
+            seeds: all(&self.seeds),
+            twins,
+        };
+        (graph, order)
+    }
+
+    /// The graph as a reader sees it.
+    pub fn as_graph(&self) -> Graph<'_> {
+        Graph {
+            neighbours: &self.neighbours,
+            seeds: &self.seeds,
+            orphans: &[],
+            twins: &self.twins,
         }
     }
 }
@@ -74,125 +145,14 @@ fn group_by_code(codes: Codes<'_>) -> (Vec<u32>, Vec<[u32; 2]>) {
     (nodes, twins)
 }
 
-/// Nodes of the highest layers.
-fn choose_seeds(raw: &mut [RawNode]) -> Vec<u32> {
-    raw.sort_unstable_by_key(|node| (std::cmp::Reverse(node.level), node.row));
-    raw.iter().take(MAX_SEEDS).map(|node| node.row).collect()
-}
-
-/// Back links keep only the nearest, so a tight cluster can end up with no link from outside. This links it again.
-struct Repair<'a> {
-    codes: Codes<'a>,
-    neighbours: &'a mut [u32],
-    nodes: &'a [u32],
-    reached: Vec<bool>,
-    queue: Vec<u32>,
-}
-
-impl<'a> Repair<'a> {
-    fn new(codes: Codes<'a>, neighbours: &'a mut [u32], nodes: &'a [u32]) -> Self {
-        Self {
-            codes,
-            neighbours,
-            nodes,
-            reached: vec![false; codes.rows() as usize],
-            queue: Vec::new(),
-        }
+/// For each row its node; [`NONE`] stays.
+fn nodes_of(rows: &[u32], twins: &[[u32; 2]], count: u32) -> Vec<u32> {
+    let mut nodes: Vec<u32> = (0..count).collect();
+    for &[node, twin] in twins {
+        nodes[twin as usize] = node;
     }
-
-    /// Returns the orphans.
-    fn run(mut self, seeds: &[u32]) -> Vec<u32> {
-        for &seed in seeds {
-            self.reached[seed as usize] = true;
-        }
-        self.queue.extend(seeds);
-        self.spread();
-        // Nearly every lost node links to some node that is reached; a link back from there costs no search.
-        for &lost in self.nodes {
-            if !self.reached[lost as usize]
-                && let Some(from) = self.neighbour_with_room(lost)
-            {
-                self.link(from, lost);
-            }
-        }
-        let mut orphans = Vec::new();
-        for &lost in self.nodes {
-            if self.reached[lost as usize] {
-                continue;
-            }
-            match self.nearest_with_room(lost) {
-                Some(from) => self.link(from, lost),
-                None => {
-                    orphans.push(lost);
-                    self.reach(lost);
-                }
-            }
-        }
-        orphans
-    }
-
-    fn link(&mut self, from: u32, lost: u32) {
-        let slot = self.free_slot(from).expect("the caller saw it");
-        self.neighbours[slot] = lost;
-        self.reach(lost);
-    }
-
-    fn reach(&mut self, node: u32) {
-        self.reached[node as usize] = true;
-        self.queue.push(node);
-        self.spread();
-    }
-
-    fn spread(&mut self) {
-        while let Some(node) = self.queue.pop() {
-            for slot in node as usize * WIDTH..(node as usize + 1) * WIDTH {
-                let neighbour = self.neighbours[slot];
-                if neighbour != NONE
-                    && !std::mem::replace(&mut self.reached[neighbour as usize], true)
-                {
-                    self.queue.push(neighbour);
-                }
-            }
-        }
-    }
-
-    fn neighbour_with_room(&self, lost: u32) -> Option<u32> {
-        let list = &self.neighbours[lost as usize * WIDTH..][..WIDTH];
-        let mut linked = list.iter().copied().filter(|&node| node != NONE);
-        linked.find(|&node| self.reached[node as usize] && self.free_slot(node).is_some())
-    }
-
-    fn nearest_with_room(&self, lost: u32) -> Option<u32> {
-        let kernel = Kernel::best();
-        let code = self.codes.row(lost);
-        let distance = |node: u32| {
-            let other = self.codes.row(node);
-            i64::from(kernel.dot(other, other)) - 2 * i64::from(kernel.dot(other, code))
-        };
-        let reached = self
-            .nodes
-            .iter()
-            .copied()
-            .filter(|&node| self.reached[node as usize]);
-        let mut near: Vec<(i64, u32)> = reached.map(|node| (distance(node), node)).collect();
-        let wanted = LINK_CANDIDATES.min(near.len());
-        if wanted > 0 {
-            near.select_nth_unstable(wanted - 1);
-        }
-        near.truncate(wanted);
-        near.sort_unstable();
-        near.into_iter()
-            .map(|(_, node)| node)
-            .find(|&node| self.free_slot(node).is_some())
-    }
-
-    fn free_slot(&self, node: u32) -> Option<usize> {
-        let start = node as usize * WIDTH;
-        self.neighbours[start..start + WIDTH]
-            .iter()
-            .position(|&neighbour| neighbour == NONE)
-            .map(|at| start + at)
-    }
+    let node = |&row: &u32| nodes.get(row as usize).copied().unwrap_or(NONE);
+    rows.iter().map(node).collect()
 }
 
 /// The graph of an open segment.
@@ -222,19 +182,38 @@ impl<'a> Graph<'a> {
         })
     }
 
-    /// Checks that every id is a row, so that a walk reads nothing but rows.
-    pub fn validate(sections: &'a Sections) -> Result<()> {
-        let rows = sections.header().rows;
+    /// Compares the sections' lengths with each other and with the header.
+    pub fn check_lengths(sections: &'a Sections) -> Result<()> {
+        let header = sections.header();
+        let rows = header.rows as usize;
         let Some(graph) = Self::new(sections) else {
-            for kind in [Kind::Neighbours, Kind::Twins, Kind::Seeds, Kind::Orphans] {
-                sections.expect_length(kind, Some(0))?;
-            }
-            return Ok(());
+            let none = [
+                Kind::Neighbours,
+                Kind::Twins,
+                Kind::Seeds,
+                Kind::Orphans,
+                Kind::Order,
+                Kind::Calibration,
+            ];
+            return none
+                .into_iter()
+                .try_for_each(|kind| sections.expect_length(kind, Some(0)));
         };
-        sections.expect_length(Kind::Neighbours, (rows as usize).checked_mul(4 * WIDTH))?;
+        sections.expect_length(Kind::Neighbours, rows.checked_mul(4 * WIDTH))?;
         sections.expect_length(Kind::Seeds, Some(4 * graph.seeds.len().min(MAX_SEEDS)))?;
         sections.expect_length(Kind::Orphans, Some(4 * graph.orphans.len()))?;
         sections.expect_length(Kind::Twins, Some(8 * graph.twins.len()))?;
+        // Format 1 has its rows in their own order.
+        let order = if header.version < 2 { 0 } else { 4 * rows };
+        sections.expect_length(Kind::Order, Some(order))
+    }
+
+    /// Checks that every id is a slot, so that a walk reads nothing else. The sections' checksums were compared before.
+    pub fn validate(sections: &'a Sections) -> Result<()> {
+        let rows = sections.header().rows;
+        let Some(graph) = Self::new(sections) else {
+            return Ok(());
+        };
         for (kind, ids) in [
             (Kind::Seeds, graph.seeds),
             (Kind::Orphans, graph.orphans),
@@ -265,7 +244,17 @@ impl<'a> Graph<'a> {
         Ok(())
     }
 
-    /// Rows linked from `node`.
+    /// Asks for a node's list from memory.
+    #[inline(always)]
+    pub fn prefetch(&self, node: u32) {
+        let list = &self.neighbours[node as usize * WIDTH..][..WIDTH];
+        let (first, second) = list.split_at(WIDTH / 2);
+        prefetch_line(first);
+        prefetch_line(second);
+    }
+
+    /// Nodes linked from `node`.
+    #[inline(always)]
     pub fn neighbours(&self, node: u32) -> &'a [u32] {
         let list = &self.neighbours[node as usize * WIDTH..][..WIDTH];
         let used = list
@@ -305,53 +294,6 @@ fn wrong_twin(twins: &[[u32; 2]], rows: u32) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const NODES: u32 = 400;
-
-    /// Links each node to the `links` next ones of its island of 40.
-    struct Islands {
-        links: u32,
-    }
-
-    impl GraphBuilder for Islands {
-        fn build(&self, _: Codes<'_>, nodes: &[u32], _: u64) -> Vec<RawNode> {
-            let neighbours =
-                |row: u32| (1..=self.links).map(move |step| row / 40 * 40 + (row + step) % 40);
-            // The last three islands stand too low to have seeds.
-            let raw = |&row: &u32| RawNode {
-                row,
-                level: u8::from(row < 280),
-                neighbours: neighbours(row).collect(),
-            };
-            nodes.iter().map(raw).collect()
-        }
-    }
-
-    fn codes() -> Vec<i8> {
-        // Different codes; islands lie apart.
-        let code = |row: u32| {
-            (0..64).map(move |at| {
-                if at == 0 {
-                    (row / 40) as i8
-                } else {
-                    ((row % 40) >> (at % 6) & 1) as i8
-                }
-            })
-        };
-        (0..NODES).flat_map(code).collect()
-    }
-
-    fn reached(frozen: &Frozen) -> usize {
-        let mut reached = vec![false; NODES as usize];
-        let mut queue: Vec<u32> = [frozen.seeds.as_slice(), &frozen.orphans].concat();
-        while let Some(node) = queue.pop() {
-            if !std::mem::replace(&mut reached[node as usize], true) {
-                let list = &frozen.neighbours[node as usize * WIDTH..][..WIDTH];
-                queue.extend(list.iter().filter(|&&neighbour| neighbour != NONE));
-            }
-        }
-        reached.into_iter().filter(|&reached| reached).count()
-    }
-
     #[test]
     fn twins_stand_in_order_behind_their_node_and_once() {
         assert_eq!(wrong_twin(&[[0, 3], [0, 5], [1, 2]], 6), None);
@@ -365,29 +307,5 @@ mod tests {
         ] {
             assert_eq!(wrong_twin(twins, 6), Some(at), "{twins:?}");
         }
-    }
-
-    #[test]
-    fn islands_without_a_seed_are_linked_again() {
-        let codes = codes();
-        let frozen = Frozen::new(Codes::new(&codes, 64), &Islands { links: 3 }, 0);
-        assert_eq!(frozen.seeds.len(), MAX_SEEDS);
-        assert!(frozen.orphans.is_empty());
-        assert_eq!(reached(&frozen), NODES as usize);
-    }
-
-    #[test]
-    fn islands_that_no_list_has_room_for_become_orphans() {
-        let codes = codes();
-        let frozen = Frozen::new(
-            Codes::new(&codes, 64),
-            &Islands {
-                links: WIDTH as u32,
-            },
-            0,
-        );
-        // Three islands have no seed; one orphan reaches the rest of its island.
-        assert_eq!(frozen.orphans, [280, 320, 360]);
-        assert_eq!(reached(&frozen), NODES as usize);
     }
 }

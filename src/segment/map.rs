@@ -1,6 +1,7 @@
 //! A segment's bytes: mapped from its file, or copied into memory. One of the two files with unsafe code.
 
 use std::fs::File;
+use std::io;
 use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +17,11 @@ compile_error!(
 );
 
 /// Read-only bytes that start on a page boundary, so that a multiple of 64 is 64-byte aligned in memory too.
-pub(super) struct Map(Mmap);
+pub(super) struct Map {
+    bytes: Mmap,
+    /// The file that is mapped.
+    file: Option<File>,
+}
 
 impl Map {
     /// Maps a file whole.
@@ -30,7 +35,9 @@ impl Map {
         // the map do not change. A foreign process that rewrites or truncates it breaks this, as with every mapped file;
         // ids and offsets that are followed later were checked at open and are followed with bounds checks besides.
         let map = unsafe { Mmap::map(&file) };
-        Ok(Self(map.map_err(Error::io("map", path))?))
+        let bytes = map.map_err(Error::io("map", path))?;
+        let file = Some(file);
+        Ok(Self { bytes, file })
     }
 
     /// Copies bytes into anonymous memory. `name` stands for the path in errors.
@@ -40,12 +47,53 @@ impl Map {
         }
         let mut map = MmapMut::map_anon(bytes.len()).map_err(Error::io("take memory for", name))?;
         map.copy_from_slice(bytes);
-        Ok(Self(map.make_read_only().map_err(Error::io("map", name))?))
+        Self::anonymous(map, name)
+    }
+
+    /// Copies bytes into anonymous memory, in huge pages where the system has them: a walk jumps about, and each jump to
+    /// another page of the usual 4 KiB costs a look-up of its place.
+    pub fn pin(bytes: &[u8], name: &Path) -> Result<Self> {
+        let failed = Error::io("take memory for", name);
+        let mut map = MmapMut::map_anon(bytes.len().max(1)).map_err(failed)?;
+        #[cfg(target_os = "linux")]
+        // Only an advice: a system without huge pages goes on with small ones.
+        let _ = map.advise(memmap2::Advice::HugePage);
+        map[..bytes.len()].copy_from_slice(bytes);
+        Self::anonymous(map, name)
+    }
+
+    fn anonymous(map: MmapMut, name: &Path) -> Result<Self> {
+        let bytes = map.make_read_only().map_err(Error::io("map", name))?;
+        Ok(Self { bytes, file: None })
     }
 
     /// All bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
+    }
+
+    /// Reads bytes at a place of the file, which need not become resident for it, or copies them where there is no file.
+    pub fn read_at(&self, start: usize, bytes: &mut [u8]) -> io::Result<()> {
+        match &self.file {
+            #[cfg(unix)]
+            Some(file) => std::os::unix::fs::FileExt::read_exact_at(file, bytes, start as u64),
+            #[cfg(windows)]
+            Some(file) => {
+                let mut done = 0;
+                while done < bytes.len() {
+                    let at = (start + done) as u64;
+                    match std::os::windows::fs::FileExt::seek_read(file, &mut bytes[done..], at)? {
+                        0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                        read => done += read,
+                    }
+                }
+                Ok(())
+            }
+            _ => {
+                bytes.copy_from_slice(&self.bytes[start..start + bytes.len()]);
+                Ok(())
+            }
+        }
     }
 }
 

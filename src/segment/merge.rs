@@ -11,7 +11,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::build;
-use super::graph::WIDTH;
+use super::builder::WIDTH;
 use super::quantise::stride;
 use super::source::{MAX_ROWS, Source, Stop};
 use super::{BuildOptions, Segment, SegmentSpec};
@@ -180,6 +180,6 @@ impl Source for Merge {
 
     fn vector(&self, row: u32) -> Result<&[f32]> {
         let (segment, row) = self.at_row(row);
-        segment.f32_row(row)
+        segment.vector(row)
     }
 }

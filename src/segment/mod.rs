@@ -21,11 +21,15 @@
 //! | `documents.rs` | the tables of documents and rows |
 //! | `ids.rs` | which ids a segment cannot hold |
 //! | `quantise.rs` | f32 → int8, with a proven bound on the error |
-//! | `kernel.rs` | dot products for each instruction set (unsafe: intrinsics) |
+//! | `kernel/` | dot products for each instruction set (unsafe: intrinsics) |
 //! | `vectors.rs` | codes and rows as slices |
-//! | `builder.rs` | codes → a raw graph (`hnsw_rs`) |
+//! | `builder/` | codes → a raw graph |
 //! | `graph.rs` | the frozen graph: repaired, written, validated |
-//! | `search.rs` | walk or scan, and the walk |
+//! | `calibration.rs` | how far a walk has to go for a wanted recall |
+//! | `slots.rs` | sets of slots; which rows are selected |
+//! | `filters.rs` | the filters asked last |
+//! | `search.rs` | walk or scan |
+//! | `walk.rs` | the walk over the graph |
 //! | `flat.rs` | the scan |
 //! | `rerank.rs` | exact scores, best first |
 //! | `text/` | stored text, attributes, fields (`tantivy`) |
@@ -35,7 +39,9 @@
 
 mod build;
 mod builder;
+mod calibration;
 mod documents;
+mod filters;
 mod flat;
 mod format;
 mod graph;
@@ -47,10 +53,12 @@ mod quantise;
 mod rerank;
 mod search;
 mod sections;
+mod slots;
 mod source;
 mod text;
 pub(crate) mod tombstones;
 mod vectors;
+mod walk;
 mod writer;
 
 #[cfg(test)]
@@ -67,18 +75,22 @@ use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::vector::{MAX_DIMENSION, Metric};
 pub(crate) use build::build;
+pub(crate) use builder::Builder;
+use calibration::Calibration;
 use documents::Tables;
+use filters::FilterCache;
 use format::Kind;
 use graph::Graph;
 use ids::IdFilter;
 use kernel::Kernel;
-use map::{Map, as_i8};
+use map::{Map, as_i8, as_u32};
 pub(crate) use merge::{Merge, rows_within};
-use quantise::{Quantiser, stride};
+use quantise::{Quantiser, QueryCode, stride};
 use sections::Sections;
+pub(crate) use slots::{Selection, SlotSet};
 pub(crate) use source::Stop;
 use text::TextIndex;
-use vectors::{Codes, Rows, Space};
+use vectors::{Codes, Keys, Order, Rows, Space};
 
 /// What all rows of a segment share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +106,8 @@ pub(crate) struct SegmentSpec {
 pub(crate) struct BuildOptions {
     /// Segments with fewer rows get no graph.
     pub graph_from_rows: usize,
+    /// Who links the rows.
+    pub builder: Builder,
     /// Shuffles the order in which rows enter the graph.
     pub seed: u64,
     /// Where nameless files may lie while the segment is built; without it they lie in memory.
@@ -105,18 +119,11 @@ impl Default for BuildOptions {
     fn default() -> Self {
         Self {
             graph_from_rows: 10_000,
+            builder: Builder::default(),
             seed: 0,
             scratch: None,
         }
     }
-}
-
-/// Which rows a search may return. Numbers beyond the segment's rows mean nothing.
-#[derive(Clone, Copy)]
-pub(crate) enum Selection<'a> {
-    All,
-    Except(&'a RoaringBitmap),
-    Only(&'a RoaringBitmap),
 }
 
 /// What a search is to find.
@@ -148,6 +155,18 @@ pub(crate) struct RowHit {
     pub score: f32,
 }
 
+/// Where a search reads the codes and the graph from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Residency {
+    /// From the mapped file: the system keeps in memory what is used, and takes it back when others need the space.
+    #[default]
+    Mapped,
+    /// From a copy in memory, in huge pages where the system has them, made at the first search. Faster where there are
+    /// many rows; a segment takes about as much memory as its passages have components, and 128 bytes a passage more.
+    Pinned,
+}
+
 /// A segment open for reading; immutable; shared by threads.
 ///
 /// Rows and document ordinals given to its methods must be below [`rows`](Self::rows) and [`documents`](Self::documents);
@@ -155,20 +174,32 @@ pub(crate) struct RowHit {
 pub(crate) struct Segment {
     spec: SegmentSpec,
     sections: Arc<Sections>,
-    /// The codes are as they were written.
-    codes_verified: OnceLock<()>,
+    residency: Residency,
+    calibration: Calibration,
+    /// Codes, graph and order are as they were written, and make sense.
+    searchable: OnceLock<()>,
+    /// The product of each slot's code with itself, where the metric needs it.
+    squares: OnceLock<Vec<i32>>,
+    /// The slot of each row; empty where it is the row's own number.
+    slots: OnceLock<Vec<u32>>,
+    filters: FilterCache,
     quantiser: Quantiser,
     ids: IdFilter,
     text: TextIndex,
 }
 
 impl Segment {
-    /// Maps the file and validates header, footer, small sections and every neighbour id.
+    /// Maps the file and validates header, footer and small sections.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::NewerFormat`], or [`Error::Damaged`] with the place.
     pub fn open(path: &Path) -> Result<Self> {
         Self::from_map(Map::open(path)?, path)
+    }
+
+    /// Reads codes and graph from there.
+    pub fn reside(self, residency: Residency) -> Self {
+        Self { residency, ..self }
     }
 
     /// The same over bytes in memory, for rows not yet sealed. `name` stands for the path in errors.
@@ -194,7 +225,9 @@ impl Segment {
         let quantiser = Quantiser::read(sections.bytes(Kind::Quantiser))
             .ok_or_else(|| sections.damaged(Kind::Quantiser, 0, "it holds what no rows give"))?;
         Tables::new(&sections).validate(&sections)?;
-        Graph::validate(&sections)?;
+        Graph::check_lengths(&sections)?;
+        let calibration = Calibration::read(sections.bytes(Kind::Calibration))
+            .ok_or_else(|| sections.damaged(Kind::Calibration, 0, "it was never measured"))?;
         let text = TextIndex::open(Arc::clone(&sections))?;
         Ok(Self {
             spec: SegmentSpec {
@@ -203,21 +236,27 @@ impl Segment {
                 metric,
             },
             sections,
-            codes_verified: OnceLock::new(),
+            residency: Residency::Mapped,
+            calibration,
+            searchable: OnceLock::new(),
+            squares: OnceLock::new(),
+            slots: OnceLock::new(),
+            filters: FilterCache::default(),
             quantiser,
             ids: IdFilter::default(),
             text,
         })
     }
 
-    /// Verifies the checksum of every block.
+    /// Verifies the checksum of every block, and that the graph makes sense.
     ///
     /// # Errors
     /// [`Error::Damaged`] at the first block that is not as it was written.
     pub fn verify(&self) -> Result<()> {
         Kind::ALL
             .iter()
-            .try_for_each(|&kind| self.sections.verify(kind))
+            .try_for_each(|&kind| self.sections.verify(kind))?;
+        self.make_searchable()
     }
 
     pub fn spec(&self) -> &SegmentSpec {
@@ -308,12 +347,30 @@ impl Segment {
         Ok(text)
     }
 
-    /// All rows whose document matches.
+    /// Where the rows are whose document matches. Kept for the next query with the same filter.
     ///
     /// # Errors
     /// [`Error::Damaged`].
-    pub fn matching(&self, filter: &Filter) -> Result<RoaringBitmap> {
+    pub fn matching(&self, filter: &Filter) -> Result<Arc<SlotSet>> {
+        self.filters
+            .get(filter, || self.slots_of(&self.matching_rows(filter)?))
+    }
+
+    fn matching_rows(&self, filter: &Filter) -> Result<RoaringBitmap> {
         self.text.matching(filter, self.tables())
+    }
+
+    /// Where these rows are. Numbers beyond the segment's rows mean nothing.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn slots_of(&self, rows: &RoaringBitmap) -> Result<SlotSet> {
+        let slots = self.slots()?;
+        let mut set = SlotSet::none(self.rows());
+        for row in rows.iter().take_while(|&row| row < self.rows()) {
+            set.insert(slots.get(row as usize).copied().unwrap_or(row));
+        }
+        Ok(set)
     }
 
     /// The best rows, best first; ties by row. Fewer than `k` only if fewer are selected and reach the least score.
@@ -324,21 +381,49 @@ impl Segment {
     /// # Errors
     /// [`Error::Dimension`] if `query` is of another length than the rows; [`Error::Damaged`].
     pub fn search(&self, nearest: &Nearest<'_>, selection: Selection<'_>) -> Result<Vec<RowHit>> {
-        if nearest.vector.len() != self.spec.dimension {
-            return Err(Error::Dimension {
-                expected: self.spec.dimension,
-                given: nearest.vector.len(),
-            });
-        }
-        let code = self.quantiser.query(nearest.vector);
-        let space = self.space()?;
-        let graph = Graph::new(&self.sections).filter(|_| nearest.effort != Effort::Exact);
+        let (code, space) = self.prepare(nearest.vector)?;
+        let graph = Graph::new(&self.sections).map(|graph| (graph, &self.calibration));
         search::search(space, graph, nearest, &code, selection)
     }
 
+    /// All selected rows with at least this score, best first; ties by row. Exact.
+    ///
+    /// # Errors
+    /// As [`search`](Self::search).
+    pub fn within(
+        &self,
+        vector: &[f32],
+        least_score: f32,
+        selection: Selection<'_>,
+    ) -> Result<Vec<RowHit>> {
+        let (code, space) = self.prepare(vector)?;
+        search::within(space, vector, &code, least_score, selection)
+    }
+
     /// The row's vector, shape `[dimension]`.
-    fn f32_row(&self, row: u32) -> Result<&[f32]> {
-        Rows::new(&self.sections, self.spec.dimension).row(row)
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn vector(&self, row: u32) -> Result<&[f32]> {
+        let slot = self.slots()?.get(row as usize).copied().unwrap_or(row);
+        Rows::new(&self.sections, self.spec.dimension).at(slot)
+    }
+
+    /// The slot of each row; empty where it is the row's own number.
+    fn slots(&self) -> Result<&[u32]> {
+        self.make_searchable()?;
+        Ok(self.slots.get_or_init(|| self.order().slots()))
+    }
+
+    fn prepare(&self, query: &[f32]) -> Result<(QueryCode, Space<'_>)> {
+        if query.len() != self.spec.dimension {
+            return Err(Error::Dimension {
+                expected: self.spec.dimension,
+                given: query.len(),
+            });
+        }
+        let space = self.space()?;
+        Ok((self.quantiser.query(query, self.spec.metric), space))
     }
 
     fn piece(&self, row: u32) -> Result<String> {
@@ -357,20 +442,57 @@ impl Segment {
         Tables::new(&self.sections)
     }
 
-    /// The codes say which rows are scored, so all of them are verified before the first search.
-    fn space(&self) -> Result<Space<'_>> {
-        let dimension = self.spec.dimension;
-        if self.codes_verified.get().is_none() {
-            self.sections
-                .verified(Kind::Codes, 0..self.sections.range(Kind::Codes).len())?;
-            // Another thread may have come first, to the same end.
-            let _ = self.codes_verified.set(());
+    fn order(&self) -> Order<'_> {
+        Order::new(as_u32(self.sections.bytes(Kind::Order)))
+    }
+
+    /// The codes and the graph say which rows are scored, so all of them are verified before the first search.
+    fn make_searchable(&self) -> Result<()> {
+        if self.searchable.get().is_some() {
+            return Ok(());
         }
-        let codes = self.sections.bytes(Kind::Codes);
+        for kind in [
+            Kind::Codes,
+            Kind::Order,
+            Kind::Seeds,
+            Kind::Orphans,
+            Kind::Twins,
+            Kind::Neighbours,
+        ] {
+            self.sections.verify_once(kind)?;
+        }
+        Graph::validate(&self.sections)?;
+        if let Some(at) = self.order().wrong(self.rows()) {
+            return Err(self
+                .sections
+                .damaged(Kind::Order, 4 * at, "it is no order of the rows"));
+        }
+        if self.residency == Residency::Pinned {
+            self.sections
+                .pin(&[Kind::Codes, Kind::Neighbours, Kind::Order])?;
+        }
+        // Another thread may have come first, to the same end.
+        let _ = self.searchable.set(());
+        Ok(())
+    }
+
+    fn space(&self) -> Result<Space<'_>> {
+        self.make_searchable()?;
+        let (dimension, metric, kernel) = (self.spec.dimension, self.spec.metric, Kernel::best());
+        let codes = Codes::new(as_i8(self.sections.bytes(Kind::Codes)), dimension);
+        let squares: &[i32] = match metric {
+            Metric::Cosine | Metric::Dot => &[],
+            Metric::L2 => self.squares.get_or_init(|| codes.squares(kernel)),
+        };
         Ok(Space {
-            codes: Codes::new(as_i8(codes), dimension),
+            keys: Keys {
+                codes,
+                kernel,
+                squares,
+            },
             rows: Rows::new(&self.sections, dimension),
-            kernel: Kernel::best(),
+            order: self.order(),
+            metric,
         })
     }
 }

@@ -1,17 +1,26 @@
 //! f32 rows → int8 codes, and back to a score with a proven error.
 //!
 //! A row x is written as `c = round((x − μ) / s)` with the segment's mean μ and one scale s for all components, so that
-//! every code lies in ±127. For a query q, coded without centring with a scale t of its own:
+//! every code lies in ±127. ε is the longest `x − (μ + s·c)` and r the longest `s·c` of the segment. A query q is coded as
+//! k with a scale t of its own, and rows are compared by a *key*, an i32 that is greater for nearer rows.
 //!
-//!   q·x  ≈  q·μ + s·t·(code(q)·c)        off by at most  |q|·ε + |q − q̂|·r
+//! Cosine and dot: `t·k ≈ q`, without centring, and the key is `k·c`. By Cauchy–Schwarz on each error
 //!
-//! where ε is the longest `x − (μ + s·c)` and r the longest `s·c` of the segment (Cauchy–Schwarz on each error).
+//!   q·x  ≈  q·μ + s·t·key        off by at most  |q|·ε + |q − t·k|·r
+//!
+//! L2: `q̂ = μ + t·k ≈ q`. Distances do not change when μ is taken from both sides, and with ρ = s/t
+//!
+//!   |q̂ − x̂|²  =  |t·k − s·c|²  =  |t·k|² − 2·s·t·(k·c − ρ·|c|²/2)        the key is  k·c − round(ρ·|c|²/2)
+//!
+//! where x̂ = μ + s·c. By the triangle inequality |q̂ − x̂| ≤ |q − x| + |q − q̂| + ε, so a row nearer than δ has
+//! `key ≥ (|t·k|² − (δ + |q − q̂| + ε)²) / 2st − ½`. t is never so small that a key could leave i32.
 
 use std::io::{self, Write};
 
 use super::format::u64_at;
 use super::map::as_f32;
 use crate::error::Result;
+use crate::vector::Metric;
 
 /// Bytes before μ in the section.
 const FIXED_BYTES: usize = 32;
@@ -130,30 +139,87 @@ impl Quantiser {
         })
     }
 
-    /// Codes a query of the segment's dimension.
-    pub fn query(&self, query: &[f32]) -> QueryCode {
-        let largest = query
-            .iter()
-            .fold(0.0f64, |largest, &x| largest.max(f64::from(x).abs()));
-        let step = if largest > 0.0 { largest / 127.0 } else { 1.0 };
-        let mut code = vec![0i8; stride(query.len())];
-        let (mut norm, mut error, mut at_centre) = (0.0, 0.0, 0.0);
-        for ((&x, code), &centre) in query.iter().zip(&mut code).zip(&self.centre) {
-            let x = f64::from(x);
-            *code = (x / step).round().clamp(-127.0, 127.0) as i8;
-            norm += x * x;
-            error += (x - step * f64::from(*code)).powi(2);
-            at_centre += x * f64::from(centre);
+    /// Codes a query of the segment's dimension, to be compared by `metric`.
+    pub fn query(&self, query: &[f32], metric: Metric) -> QueryCode {
+        match metric {
+            Metric::Cosine | Metric::Dot => self.by_product(query),
+            Metric::L2 => self.by_distance(query),
         }
-        let norm = norm.sqrt();
-        let coding = norm * self.longest_error + error.sqrt() * self.longest_code;
+    }
+
+    fn by_product(&self, query: &[f32]) -> QueryCode {
+        let coded = Coded::new(query, |_| 0.0, 0.0);
+        let (mut square, mut at_centre) = (0.0, 0.0);
+        for (&x, &centre) in query.iter().zip(&self.centre) {
+            square += f64::from(x) * f64::from(x);
+            at_centre += f64::from(x) * f64::from(centre);
+        }
+        let norm = square.sqrt();
+        let coding = norm * self.longest_error + coded.error * self.longest_code;
+        let terms = query.len() as f64;
         // What the f32 product itself may be off, n·ε·|q|·|x|, and a little for the f64 sums here.
-        let rounding = query.len() as f64 * f64::from(f32::EPSILON) * norm * self.longest_row;
+        let rounding =
+            terms * f64::from(f32::EPSILON) * norm * self.longest_row + terms * UNDERFLOW;
         QueryCode {
+            code: coded.code,
+            estimate: Estimate::Product {
+                unit: self.scale * coded.step,
+                at_centre,
+                bound: (coding + rounding) * 1.000_001,
+            },
+        }
+    }
+
+    fn by_distance(&self, query: &[f32]) -> QueryCode {
+        // With a finer step than this a key could leave i32.
+        let most = query.len() as f64 * 127.0 * 127.0;
+        let most_ratio = 2.0 * (f64::from(i32::MAX) / most - 1.0);
+        let centre = |at: usize| self.centre.get(at).map_or(0.0, |&x| f64::from(x));
+        let coded = Coded::new(query, centre, self.scale / most_ratio);
+        let square: i64 = coded.code.iter().map(|&k| i64::from(k).pow(2)).sum();
+        let terms = query.len() as f64;
+        QueryCode {
+            code: coded.code,
+            estimate: Estimate::Distance {
+                unit: self.scale * coded.step,
+                half_ratio: self.scale / coded.step / 2.0,
+                square: coded.step.powi(2) * square as f64,
+                bound: (self.longest_error + coded.error) * 1.000_001,
+                rounding: (terms + 8.0) * f64::from(f32::EPSILON),
+                underflow: (terms * UNDERFLOW).sqrt(),
+            },
+        }
+    }
+}
+
+/// Twice what a product of two f32 loses at most where it is too small to keep all of its digits.
+const UNDERFLOW: f64 = f32::MIN_POSITIVE as f64 * f32::EPSILON as f64;
+
+/// `x − centre ≈ step · code`.
+struct Coded {
+    code: Vec<i8>,
+    step: f64,
+    /// The length of the difference.
+    error: f64,
+}
+
+impl Coded {
+    fn new(query: &[f32], centre: impl Fn(usize) -> f64, least_step: f64) -> Self {
+        let off_centre = |at: usize| f64::from(query[at]) - centre(at);
+        let largest = (0..query.len()).fold(0.0f64, |most, at| most.max(off_centre(at).abs()));
+        let step = (largest / 127.0).max(least_step);
+        let step = if step > 0.0 { step } else { 1.0 };
+        let mut code = vec![0i8; stride(query.len())];
+        let mut error = 0.0;
+        for (at, code) in code.iter_mut().enumerate().take(query.len()) {
+            let x = off_centre(at);
+            *code = (x / step).round().clamp(-127.0, 127.0) as i8;
+            error += (x - step * f64::from(*code)).powi(2);
+        }
+        Self {
             code,
-            unit: self.scale * step,
-            at_centre,
-            bound: (coding + rounding) * 1.000_001,
+            step,
+            error: error.sqrt(),
         }
     }
 }
@@ -162,15 +228,86 @@ impl Quantiser {
 pub(super) struct QueryCode {
     /// int8, padded as the rows are.
     pub code: Vec<i8>,
-    unit: f64,
-    at_centre: f64,
-    bound: f64,
+    estimate: Estimate,
+}
+
+/// What a key says of a score. All but `half_ratio` is in the data's units.
+enum Estimate {
+    Product {
+        /// s·t
+        unit: f64,
+        /// q·μ
+        at_centre: f64,
+        /// The estimate is off by so much at most.
+        bound: f64,
+    },
+    Distance {
+        /// s·t
+        unit: f64,
+        /// s/2t
+        half_ratio: f64,
+        /// |q̂ − μ|²
+        square: f64,
+        /// ε + |q − q̂|
+        bound: f64,
+        /// The f32 distance is off by this part of itself at most,
+        rounding: f64,
+        /// and by so much more.
+        underflow: f64,
+    },
 }
 
 impl QueryCode {
-    /// The least code product that a row can have whose exact score reaches `score`.
-    pub fn least_product(&self, score: f32) -> i32 {
-        let least = (f64::from(score) - self.bound - self.at_centre) / self.unit;
+    /// The part of a row's square that is taken from its product to give its key, if its square counts.
+    pub fn half_ratio(&self) -> Option<f64> {
+        match self.estimate {
+            Estimate::Product { .. } => None,
+            Estimate::Distance { half_ratio, .. } => Some(half_ratio),
+        }
+    }
+
+    /// Two rows whose keys differ by more than this are told apart, nearly always: four standard deviations, if the errors
+    /// of the components are independent; the proven bound is what they add up to if all of them conspire.
+    pub fn doubt(&self) -> i32 {
+        let independent = 4.0 / (self.code.len() as f64).sqrt();
+        let keys = match self.estimate {
+            Estimate::Product { unit, bound, .. } => bound / unit,
+            // d(δ²) = 2·δ·dδ, and a key is a part of −δ²/2: at the distance of the mean, where rows are at most.
+            Estimate::Distance {
+                unit,
+                square,
+                bound,
+                ..
+            } => square.sqrt().max(bound) * bound / unit,
+        };
+        (keys * independent).ceil() as i32
+    }
+
+    /// The least key that a row can have whose exact score reaches `score`.
+    pub fn least_key(&self, score: f32) -> i32 {
+        let score = f64::from(score);
+        let least = match self.estimate {
+            Estimate::Product {
+                unit,
+                at_centre,
+                bound,
+            } => (score - bound - at_centre) / unit,
+            Estimate::Distance {
+                unit,
+                square,
+                bound,
+                rounding,
+                underflow,
+                ..
+            } if !score.is_nan() => {
+                let reach = (-score).max(0.0) * (1.0 + rounding) + underflow + bound;
+                let reach = reach.powi(2);
+                // The f64 difference is a little off, and a key by half a unit.
+                let slack = 1e-12 * (square + reach);
+                (square - reach - slack) / (2.0 * unit) - 0.500_001
+            }
+            Estimate::Distance { .. } => f64::NAN,
+        };
         // A NaN, as damaged rows can give, must rule nothing out.
         if least.is_nan() {
             i32::MIN
@@ -201,6 +338,7 @@ mod tests {
 
     use super::*;
     use crate::segment::kernel::Kernel;
+    use crate::segment::tests::Random;
 
     fn fit(rows: &[&[f32]], dimension: usize) -> (Quantiser, Vec<i8>) {
         Quantiser::fit(rows.len() as u32, dimension, |row| Ok(rows[row as usize]))
@@ -212,15 +350,72 @@ mod tests {
         fn no_row_is_further_from_its_estimate_than_the_bound(
             flat in proptest::collection::vec(-1.0f32..1.0, 7 * 21),
             shift in -10.0f32..10.0,
+            row_scale in -60i32..=40,
+            query_scale in -3i32..=3,
         ) {
-            let flat: Vec<f32> = flat.into_iter().map(|x| x + shift).collect();
+            let scale = 2f32.powi(row_scale);
+            let flat: Vec<f32> = flat.into_iter().map(|x| (x + shift) * scale).collect();
             let rows: Vec<&[f32]> = flat.chunks(21).collect();
             let (query, rows) = rows.split_first().expect("seven rows");
+            let query: Vec<f32> = query.iter().map(|x| x * 10f32.powi(query_scale)).collect();
             let (quantiser, codes) = fit(rows, 21);
-            let coded = quantiser.query(query);
-            for (row, code) in rows.iter().zip(codes.chunks(64)) {
-                let exact = Kernel::best().dot_f32(query, row);
-                prop_assert!(Kernel::best().dot(&coded.code, code) >= coded.least_product(exact));
+            let best = Kernel::best();
+            for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+                let coded = quantiser.query(&query, metric);
+                for (row, code) in rows.iter().zip(codes.chunks(64)) {
+                    let exact = match metric {
+                        Metric::Cosine | Metric::Dot => best.dot_f32(&query, row),
+                        Metric::L2 => -best.square_distance_f32(&query, row).sqrt(),
+                    };
+                    let product = best.dot(&coded.code, code);
+                    let square = coded.half_ratio().map_or(0.0, |half| half * f64::from(best.dot(code, code)));
+                    let key = product - square.round() as i32;
+                    prop_assert!(key >= coded.least_key(exact), "{metric}: {key}, {exact}");
+                    prop_assert!(coded.least_key(f32::NAN) == i32::MIN && coded.least_key(f32::NEG_INFINITY) == i32::MIN);
+                }
+            }
+        }
+
+        #[test]
+        fn the_bound_is_narrow_enough_to_rule_rows_out(seed in 0u64..1_000) {
+            let mut random = Random(seed);
+            let flat: Vec<f32> = (0..101 * 64).map(|_| random.component()).collect();
+            let rows: Vec<&[f32]> = flat.chunks(64).collect();
+            let (query, rows) = rows.split_first().expect("a row");
+            let (quantiser, codes) = fit(rows, 64);
+            let best = Kernel::best();
+            let coded = quantiser.query(query, Metric::L2);
+            let half = coded.half_ratio().expect("squares count");
+            let mut distances: Vec<f32> = rows.iter().map(|row| best.square_distance_f32(query, row).sqrt()).collect();
+            distances.sort_by(f32::total_cmp);
+            let least = coded.least_key(-distances[9]);
+            let key = |code: &[i8]| best.dot(&coded.code, code) - (half * f64::from(best.dot(code, code))).round() as i32;
+            let possible = codes.chunks(64).filter(|code| key(code) >= least).count();
+            prop_assert!((10..30).contains(&possible), "{possible} of 100 rows may be among the ten best");
+        }
+    }
+
+    #[test]
+    fn keys_of_the_widest_vectors_fit_an_i32() {
+        let dimension = 65_536;
+        let (low, high) = (vec![-1.0f32; dimension], vec![1.0f32; dimension]);
+        let (quantiser, codes) = fit(&[&low, &high], dimension);
+        let best = Kernel::best();
+        for query in [
+            &low,
+            &high,
+            &vec![0.0; dimension],
+            &vec![1e-3; dimension],
+            &vec![1e9; dimension],
+        ] {
+            let coded = quantiser.query(query, Metric::L2);
+            let half = coded.half_ratio().expect("squares count");
+            for (row, code) in [&low, &high].into_iter().zip(codes.chunks(dimension)) {
+                let square = (half * f64::from(best.dot(code, code))).round();
+                let key = i64::from(best.dot(&coded.code, code)) - square as i64;
+                assert!(i32::try_from(key).is_ok(), "{key}");
+                let score = -best.square_distance_f32(query, row).sqrt();
+                assert!(key >= i64::from(coded.least_key(score)), "{key}, {score}");
             }
         }
     }

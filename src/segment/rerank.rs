@@ -1,5 +1,7 @@
 //! Rows → their exact scores, best first.
 
+use std::cmp::Ordering;
+
 use super::RowHit;
 use super::vectors::Space;
 use crate::error::Result;
@@ -9,26 +11,31 @@ pub(super) fn candidates_for(k: usize) -> usize {
     k.saturating_mul(2).max(k.saturating_add(16))
 }
 
-/// Scores `rows` in f32 and returns the best `k`, best first, ties by row.
+/// Scores the rows of `slots` in f32 and returns the best `k`, best first, ties by row.
 pub(super) fn rerank(
     space: Space<'_>,
     query: &[f32],
     k: usize,
-    rows: impl IntoIterator<Item = u32>,
+    slots: impl IntoIterator<Item = u32>,
 ) -> Result<Vec<RowHit>> {
-    let score = |row| {
-        Ok(RowHit {
-            row,
-            score: space.kernel.dot_f32(query, space.rows.row(row)?),
-        })
-    };
-    let mut hits = rows.into_iter().map(score).collect::<Result<Vec<_>>>()?;
-    // `total_cmp`: a file may hold NaN that was there when its checksum was made.
-    let order = |a: &RowHit, b: &RowHit| b.score.total_cmp(&a.score).then(a.row.cmp(&b.row));
+    let mut slots = slots.into_iter().peekable();
+    let mut hits = Vec::with_capacity(slots.size_hint().0);
+    while let Some(slot) = slots.next() {
+        if let Some(&next) = slots.peek() {
+            space.rows.prefetch(next);
+        }
+        hits.push(space.hit(query, slot)?);
+    }
     if hits.len() > k && k > 0 {
-        hits.select_nth_unstable_by(k - 1, order);
+        hits.select_nth_unstable_by(k - 1, best_first);
     }
     hits.truncate(k);
-    hits.sort_unstable_by(order);
+    hits.sort_unstable_by(best_first);
     Ok(hits)
+}
+
+/// Best first; ties by row.
+pub(super) fn best_first(a: &RowHit, b: &RowHit) -> Ordering {
+    // `total_cmp`: a file may hold NaN that was there when its checksum was made.
+    b.score.total_cmp(&a.score).then(a.row.cmp(&b.row))
 }

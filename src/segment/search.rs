@@ -1,250 +1,127 @@
 //! A query and a selection → the best rows: by a walk over the graph where that is faster, by the scan otherwise.
-//!
-//! The walk is HNSW's base-layer search (arXiv:1603.09320, algorithm 2) on int8 codes from the seeds on. Rows that are not
-//! selected are walked through but never returned.
 
-use std::cell::RefCell;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
-use roaring::RoaringBitmap;
-
-use super::flat::scan;
+use super::calibration::Calibration;
+use super::flat::{self, scan};
 use super::graph::Graph;
 use super::quantise::QueryCode;
-use super::rerank::{candidates_for, rerank};
+use super::rerank::rerank;
+use super::slots::Selection;
 use super::vectors::Space;
-use super::{Nearest, RowHit, Selection};
+use super::walk::{Met, Walk};
+use super::{Effort, Nearest, RowHit};
 use crate::error::Result;
 
-/// A selection of at most so many rows is scanned.
-const SCAN_ROWS: u64 = 20_000;
-/// Nodes kept by a walk, at least.
-const MIN_EF: usize = 128;
+/// A selection of at most so many rows is scanned: a walk through so few finds too little, and a scan of them is quick.
+const SCAN_ROWS: u64 = 5_000;
+/// So is one of at most this part of the segment.
+const SCAN_PART: u64 = 33;
 
 /// The best selected rows. Fewer than `k` only if fewer are selected and reach the least score.
 pub(super) fn search(
     space: Space<'_>,
-    graph: Option<Graph<'_>>,
+    graph: Option<(Graph<'_>, &Calibration)>,
     nearest: &Nearest<'_>,
     code: &QueryCode,
     selection: Selection<'_>,
 ) -> Result<Vec<RowHit>> {
-    let mut hits = all_scores(space, graph, nearest, code, selection)?;
+    let slots = space.keys.codes.rows();
+    let selected = selection.count(slots);
+    let k = nearest.k.min(selected as usize);
+    if k == 0 {
+        return Ok(Vec::new());
+    }
+    let walked = match graph {
+        Some((graph, calibration)) if is_worth_walking(slots, selected) => {
+            let ef = ef_for(nearest.effort, calibration, k, slots);
+            ef.map(|ef| Walk {
+                keys: space.keys,
+                graph,
+                code,
+                ef,
+                without: None,
+                least_key: code.least_key(nearest.least_score),
+                most_scored: most_scored(slots, selected),
+            })
+            .and_then(|walk| {
+                walk.run(selection, |met, cut_short| {
+                    let slots = candidates(&graph, selection, code, met, k);
+                    // Too few, and more could have come: the walk met too little of what is selected.
+                    (slots.len() >= k || cut_short).then_some(slots)
+                })
+            })
+            .flatten()
+        }
+        _ => None,
+    };
+    let mut hits = match walked {
+        Some(slots) => rerank(space, nearest.vector, k, slots)?,
+        None => scan(space, nearest, code, &selection.slots(slots))?,
+    };
     hits.retain(|hit| hit.score >= nearest.least_score);
     Ok(hits)
 }
 
-fn all_scores(
-    space: Space<'_>,
-    graph: Option<Graph<'_>>,
-    nearest: &Nearest<'_>,
+fn is_worth_walking(slots: u32, selected: u64) -> bool {
+    selected > SCAN_ROWS.max(u64::from(slots) / SCAN_PART)
+        // Where most rows are selected a walk meets them at once, however few there are.
+        || selected >= u64::from(slots) - u64::from(slots) / 4
+}
+
+/// How many nodes a walk has to keep; `None` if a scan is better.
+fn ef_for(effort: Effort, calibration: &Calibration, k: usize, slots: u32) -> Option<usize> {
+    let Effort::Recall(target) = effort else {
+        return None;
+    };
+    let ef = calibration.ef(k, target)?;
+    // A walk that keeps a good part of the segment costs more than reading it in order.
+    (8 * ef as u64 <= u64::from(slots)).then_some(ef)
+}
+
+/// A walk that scores a good part of what a scan would is not worth going on with.
+fn most_scored(slots: u32, selected: u64) -> u64 {
+    if selected == u64::from(slots) {
+        u64::MAX
+    } else {
+        selected / 4
+    }
+}
+
+/// The selected slots, at nodes met or their twins, among which the best `k` are: the first `k`, and those behind them
+/// whose keys do not tell them apart from the k-th.
+pub(super) fn candidates(
+    graph: &Graph<'_>,
+    selection: Selection<'_>,
     code: &QueryCode,
+    met: &[Met],
+    k: usize,
+) -> Vec<u32> {
+    let mut slots = Vec::with_capacity(2 * k);
+    let mut least = i32::MIN;
+    for met in met {
+        if met.key < least {
+            break;
+        }
+        if graph.has_twins() {
+            let node_and_twins = std::iter::once(met.slot).chain(graph.twins(met.slot));
+            slots.extend(node_and_twins.filter(|&slot| selection.contains(slot)));
+        } else {
+            slots.push(met.slot);
+        }
+        if slots.len() >= k && least == i32::MIN {
+            least = met.key.saturating_sub(code.doubt());
+        }
+    }
+    slots
+}
+
+/// All selected rows whose score reaches `least_score`, best first: exact.
+pub(super) fn within(
+    space: Space<'_>,
+    query: &[f32],
+    code: &QueryCode,
+    least_score: f32,
     selection: Selection<'_>,
 ) -> Result<Vec<RowHit>> {
-    let (query, k) = (nearest.vector, nearest.k);
-    let rows = space.codes.rows();
-    let selected = selection.count(rows);
-    let k = k.min(selected as usize);
-    if k == 0 {
-        return Ok(Vec::new());
-    }
-    if let Some(graph) = graph
-        && walk_is_faster(rows, selected, k)
-    {
-        let walk = Walk {
-            space,
-            graph,
-            code,
-            ef: MIN_EF.max(2 * k),
-            most_visits: selected,
-        };
-        let hits = match selection {
-            Selection::All => walk.run(query, k, |_| true),
-            Selection::Except(dead) => walk.run(query, k, |row| !dead.contains(row)),
-            Selection::Only(wanted) => walk.run(query, k, |row| wanted.contains(row)),
-        }?;
-        if let Some(hits) = hits.filter(|hits| hits.len() == k) {
-            return Ok(hits);
-        }
-    }
-    scan(space, query, code, k, &selection.rows(rows))
-}
-
-fn walk_is_faster(rows: u32, selected: u64, k: usize) -> bool {
-    let rows = u64::from(rows);
-    let few = selected <= SCAN_ROWS.max(rows / 20);
-    // Where most rows are selected a walk meets them at once, however few rows there are.
-    let most = selected >= rows - rows / 4;
-    // A walk that keeps a good part of the segment costs more than reading it in order.
-    (most || !few) && 16 * k as u64 <= rows
-}
-
-impl Selection<'_> {
-    /// How many of the segment's rows are selected.
-    fn count(self, rows: u32) -> u64 {
-        match self {
-            Self::All => u64::from(rows),
-            Self::Except(dead) => u64::from(rows) - below(dead, rows),
-            Self::Only(wanted) => below(wanted, rows),
-        }
-    }
-
-    /// The selected rows, in order.
-    fn rows(self, rows: u32) -> Vec<u32> {
-        match self {
-            Self::All => (0..rows).collect(),
-            Self::Except(dead) => {
-                let mut dead = dead.iter().peekable();
-                (0..rows)
-                    .filter(|&row| dead.next_if_eq(&row).is_none())
-                    .collect()
-            }
-            Self::Only(wanted) => wanted.iter().take_while(|&row| row < rows).collect(),
-        }
-    }
-}
-
-fn below(bitmap: &RoaringBitmap, rows: u32) -> u64 {
-    rows.checked_sub(1).map_or(0, |last| bitmap.rank(last))
-}
-
-struct Walk<'a> {
-    space: Space<'a>,
-    graph: Graph<'a>,
-    code: &'a QueryCode,
-    /// Selected nodes kept.
-    ef: usize,
-    /// A walk that visits more nodes gives up.
-    most_visits: u64,
-}
-
-impl Walk<'_> {
-    /// `None` if it gave up. Fewer than `k` hits if the walk met no more.
-    fn run(
-        &self,
-        query: &[f32],
-        k: usize,
-        selected: impl Fn(u32) -> bool,
-    ) -> Result<Option<Vec<RowHit>>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let rows = self.space.codes.rows();
-            scratch.begin(rows);
-            let mut visits = 0;
-            scratch.take_unvisited(self.graph.seeds);
-            scratch.take_unvisited(self.graph.orphans);
-            loop {
-                visits += scratch.fresh.len() as u64;
-                if visits > self.most_visits {
-                    return Ok(None);
-                }
-                scratch.products.clear();
-                self.space.codes.products(
-                    self.space.kernel,
-                    self.code,
-                    &scratch.fresh,
-                    &mut scratch.products,
-                );
-                for (&node, &product) in scratch.fresh.iter().zip(&scratch.products) {
-                    let full = scratch.kept.len() >= self.ef;
-                    if full
-                        && scratch
-                            .kept
-                            .peek()
-                            .is_some_and(|least| product <= least.0.0)
-                    {
-                        continue;
-                    }
-                    scratch.frontier.push((product, Reverse(node)));
-                    if self.any_selected(node, &selected) {
-                        if full {
-                            scratch.kept.pop();
-                        }
-                        scratch.kept.push(Reverse((product, node)));
-                    }
-                }
-                let Some((product, Reverse(node))) = scratch.frontier.pop() else {
-                    break;
-                };
-                if scratch.kept.len() >= self.ef
-                    && scratch.kept.peek().is_some_and(|least| product < least.0.0)
-                {
-                    break;
-                }
-                scratch.fresh.clear();
-                scratch.take_unvisited(self.graph.neighbours(node));
-            }
-            self.finish(query, k, &mut scratch.kept, selected).map(Some)
-        })
-    }
-
-    fn any_selected(&self, node: u32, selected: impl Fn(u32) -> bool) -> bool {
-        selected(node) || (self.graph.has_twins() && self.graph.twins(node).any(selected))
-    }
-
-    /// The best kept nodes and their twins, scored in f32.
-    fn finish(
-        &self,
-        query: &[f32],
-        k: usize,
-        kept: &mut BinaryHeap<Reverse<(i32, u32)>>,
-        selected: impl Fn(u32) -> bool,
-    ) -> Result<Vec<RowHit>> {
-        while kept.len() > candidates_for(k) {
-            kept.pop();
-        }
-        let mut rows = Vec::with_capacity(kept.len());
-        for Reverse((_, node)) in kept.drain() {
-            rows.extend(std::iter::once(node).filter(|&row| selected(row)));
-            if self.graph.has_twins() {
-                rows.extend(self.graph.twins(node).filter(|&row| selected(row)));
-            }
-        }
-        rerank(self.space, query, k, rows)
-    }
-}
-
-/// What a walk needs and the next walk of the thread uses again. It grows to one byte a row of the largest segment.
-#[derive(Default)]
-struct Scratch {
-    /// The walk that last visited each row.
-    visited: Vec<u8>,
-    walk: u8,
-    /// Nodes to be scored now.
-    fresh: Vec<u32>,
-    products: Vec<i32>,
-    /// Nodes whose neighbours were not looked at yet, the best on top.
-    frontier: BinaryHeap<(i32, Reverse<u32>)>,
-    /// The best selected nodes, the worst on top.
-    kept: BinaryHeap<Reverse<(i32, u32)>>,
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-impl Scratch {
-    fn begin(&mut self, rows: u32) {
-        if self.walk == u8::MAX {
-            self.visited.fill(0);
-            self.walk = 0;
-        }
-        self.walk += 1;
-        if self.visited.len() < rows as usize {
-            self.visited.resize(rows as usize, 0);
-        }
-        self.fresh.clear();
-        self.frontier.clear();
-        self.kept.clear();
-    }
-
-    fn take_unvisited(&mut self, nodes: &[u32]) {
-        for &node in nodes {
-            let last = &mut self.visited[node as usize];
-            if *last != self.walk {
-                *last = self.walk;
-                self.fresh.push(node);
-            }
-        }
-    }
+    let slots = selection.slots(space.keys.codes.rows());
+    flat::within(space, query, code, least_score, &slots)
 }

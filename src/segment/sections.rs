@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::format::{
@@ -15,6 +16,11 @@ use super::format::{
 };
 use super::map::{Map, MapSlice};
 use crate::error::{Error, Result};
+
+/// A thread verifies so many blocks at once,
+const BLOCKS_AT_ONCE: usize = 16;
+/// and there are threads from so many on: waking them takes as long as verifying a few.
+const BLOCKS_FOR_THREADS: usize = 64;
 
 struct Section {
     range: Range<usize>,
@@ -30,6 +36,8 @@ pub(super) struct Sections {
     /// In the order of [`Kind::ALL`].
     table: Vec<Section>,
     checksums: Vec<u64>,
+    /// Copies of sections in memory, read instead of the map.
+    pinned: OnceLock<Vec<(Kind, Map)>>,
     /// One bit a block: verified since the file was opened.
     verified: Vec<AtomicU64>,
     /// The first damage met while another library was reading through us.
@@ -45,9 +53,10 @@ impl Sections {
         let (table, checksums) = read_table(
             &bytes[footer_start..bytes.len() - TRAILER_BYTES],
             footer_start,
+            header.version,
             path,
         )?;
-        check_padding(bytes, &table, footer_start, path)?;
+        check_padding(bytes, &table, header.version, footer_start, path)?;
         let verified = (0..checksums.len().div_ceil(64))
             .map(|_| AtomicU64::new(0))
             .collect();
@@ -58,6 +67,7 @@ impl Sections {
             header,
             table,
             checksums,
+            pinned: OnceLock::new(),
             verified,
             damage,
         };
@@ -87,7 +97,27 @@ impl Sections {
 
     /// The section's bytes, verified or not.
     pub fn bytes(&self, kind: Kind) -> &[u8] {
-        &self.map.bytes()[self.range(kind)]
+        let range = self.range(kind);
+        let pinned = self.pinned.get().into_iter().flatten();
+        match pinned.into_iter().find(|(pinned, _)| *pinned == kind) {
+            Some((_, copy)) => &copy.bytes()[..range.len()],
+            None => &self.map.bytes()[range],
+        }
+    }
+
+    /// Verifies sections and copies them into memory, from where they are read from now on.
+    pub fn pin(&self, kinds: &[Kind]) -> Result<()> {
+        let copy = |&kind: &Kind| {
+            self.verify_once(kind)?;
+            Ok((
+                kind,
+                Map::pin(&self.map.bytes()[self.range(kind)], &self.path)?,
+            ))
+        };
+        let copies = kinds.iter().map(copy).collect::<Result<_>>()?;
+        // Another thread may have come first, to the same end.
+        let _ = self.pinned.set(copies);
+        Ok(())
     }
 
     /// An error at a byte of a section.
@@ -111,6 +141,20 @@ impl Sections {
         self.verify_blocks(kind, 0..length.div_ceil(BLOCK_BYTES), true)
     }
 
+    /// Compares the checksum of every block that was not yet compared; on all threads of the current rayon pool where
+    /// there are many.
+    pub fn verify_once(&self, kind: Kind) -> Result<()> {
+        let blocks = self.range(kind).len().div_ceil(BLOCK_BYTES);
+        if blocks < BLOCKS_FOR_THREADS {
+            return self.verify_blocks(kind, 0..blocks, false);
+        }
+        let pieces = (0..blocks).into_par_iter().step_by(BLOCKS_AT_ONCE);
+        pieces.try_for_each(|first| {
+            let end = blocks.min(first + BLOCKS_AT_ONCE);
+            self.verify_blocks(kind, first..end, false)
+        })
+    }
+
     /// A part of a section, which must lie inside it. Its blocks are verified the first time they are read.
     pub fn verified(&self, kind: Kind, part: Range<usize>) -> Result<&[u8]> {
         self.verify_blocks(
@@ -119,6 +163,30 @@ impl Sections {
             false,
         )?;
         Ok(&self.bytes(kind)[part])
+    }
+
+    /// Reads a part of a section, which must lie inside it, without making it resident: a mapped page that is read once
+    /// brings sixteen with it, and a block that is verified all of its own. Blocks are verified the first time, as ever.
+    pub fn read(&self, kind: Kind, part: Range<usize>, bytes: &mut Vec<u8>) -> Result<()> {
+        let section = &self.table[kind.place()];
+        let read = |part: Range<usize>, bytes: &mut Vec<u8>| {
+            bytes.resize(part.len(), 0);
+            let read = self.map.read_at(section.range.start + part.start, bytes);
+            read.map_err(Error::io("read", &self.path))
+        };
+        for block in part.start / BLOCK_BYTES..part.end.div_ceil(BLOCK_BYTES) {
+            let index = section.first_block + block;
+            let (word, bit) = (&self.verified[index / 64], 1u64 << (index % 64));
+            if word.load(Ordering::Relaxed) & bit == 0 {
+                let start = block * BLOCK_BYTES;
+                read(start..section.range.len().min(start + BLOCK_BYTES), bytes)?;
+                if xxh3_64(bytes) != self.checksums[index] {
+                    return Err(self.damaged(kind, start, "the checksum of a block differs"));
+                }
+                word.fetch_or(bit, Ordering::Relaxed);
+            }
+        }
+        read(part, bytes)
     }
 
     /// The same for a reader that is not ours: it keeps the map, may ask for anything, and forgets why it failed.
@@ -202,17 +270,30 @@ fn read_trailer(bytes: &[u8], path: &Path) -> Result<usize> {
 }
 
 /// Section table and checksums, from the footer without its trailer.
-fn read_table(footer: &[u8], footer_start: usize, path: &Path) -> Result<(Vec<Section>, Vec<u64>)> {
+fn read_table(
+    footer: &[u8],
+    footer_start: usize,
+    version: u32,
+    path: &Path,
+) -> Result<(Vec<Section>, Vec<u64>)> {
+    let kinds: Vec<Kind> = Kind::of_version(version).collect();
     let damaged = |at: usize, what: &str| Error::damaged(path, (footer_start + at) as u64, what);
-    if u64_at(footer, 0) != Some(Kind::ALL.len() as u64) {
+    if u64_at(footer, 0) != Some(kinds.len() as u64) {
         return Err(damaged(
             0,
             "the section table has another number of sections than the format",
         ));
     }
-    let mut table = Vec::with_capacity(Kind::ALL.len());
+    // A section that the version does not have is empty.
+    let mut table: Vec<Section> = Kind::ALL
+        .iter()
+        .map(|_| Section {
+            range: 0..0,
+            first_block: 0,
+        })
+        .collect();
     let (mut expected_start, mut blocks) = (0, 0);
-    for (nth, &kind) in Kind::ALL.iter().enumerate() {
+    for (nth, &kind) in kinds.iter().enumerate() {
         let at = 8 + nth * TABLE_ENTRY_BYTES;
         let start = u64_at(footer, at + 8).and_then(|start| usize::try_from(start).ok());
         let length = u64_at(footer, at + 16).and_then(|length| usize::try_from(length).ok());
@@ -228,10 +309,10 @@ fn read_table(footer: &[u8], footer_start: usize, path: &Path) -> Result<(Vec<Se
         if start != expected_start || end > footer_start {
             return Err(damaged(at + 8, "a section lies where it cannot lie"));
         }
-        table.push(Section {
+        table[kind.place()] = Section {
             range: start..end,
             first_block: blocks,
-        });
+        };
         blocks += (end - start).div_ceil(BLOCK_BYTES);
         expected_start = end.next_multiple_of(ALIGNMENT);
     }
@@ -241,7 +322,7 @@ fn read_table(footer: &[u8], footer_start: usize, path: &Path) -> Result<(Vec<Se
             "the sections do not end where the footer starts",
         ));
     }
-    let sums = &footer[8 + Kind::ALL.len() * TABLE_ENTRY_BYTES..];
+    let sums = &footer[8 + kinds.len() * TABLE_ENTRY_BYTES..];
     if sums.len() != blocks * 8 {
         return Err(damaged(
             0,
@@ -258,14 +339,19 @@ fn read_table(footer: &[u8], footer_start: usize, path: &Path) -> Result<(Vec<Se
 }
 
 /// The bytes between sections belong to no block, so they are compared with what they must be.
-fn check_padding(bytes: &[u8], table: &[Section], footer_start: usize, path: &Path) -> Result<()> {
-    let starts = table
-        .iter()
-        .skip(1)
-        .map(|section| section.range.start)
-        .chain([footer_start]);
-    for (section, next) in table.iter().zip(starts) {
-        let end = section.range.end;
+fn check_padding(
+    bytes: &[u8],
+    table: &[Section],
+    version: u32,
+    footer_start: usize,
+    path: &Path,
+) -> Result<()> {
+    let sections: Vec<_> = Kind::of_version(version)
+        .map(|kind| &table[kind.place()].range)
+        .collect();
+    let starts = sections.iter().skip(1).map(|range| range.start);
+    for (section, next) in sections.iter().zip(starts.chain([footer_start])) {
+        let end = section.end;
         if let Some(at) = bytes[end..next].iter().position(|&byte| byte != 0) {
             return Err(Error::damaged(
                 path,

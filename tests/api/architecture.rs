@@ -92,7 +92,7 @@ fn each_engine_is_named_in_one_place() {
     let all = sources(&src());
     for (engine, home) in [
         ("ort::", "encoder/session.rs"),
-        ("hnsw_rs::", "segment/builder.rs"),
+        ("hnsw_rs::", "segment/builder/hnsw.rs"),
         ("sled::", "store/kv.rs"),
         ("bincode::", "store/codec.rs"),
         ("tantivy::", "segment/text"),

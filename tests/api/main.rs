@@ -1,14 +1,18 @@
 //! The library as its users see it. One binary, so that it links once.
 
 mod architecture;
+mod asking;
 mod concurrency;
 mod damage;
 mod kill;
 mod merging;
 mod model;
+mod paths;
+mod recall;
 #[cfg(feature = "encoder")]
 mod text;
 mod verbs;
+mod world;
 
 /// Copies a folder with all that is in it.
 fn copy(from: &std::path::Path, to: &std::path::Path) {

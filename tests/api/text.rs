@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 use vecdb::{
-    BatchOptions, Collection, CollectionOptions, Database, Document, Error, Stage, Vector,
+    BatchOptions, Collection, CollectionOptions, Database, Document, Error, Metric, Query, Stage,
+    Vector,
 };
 
 /// A database with an empty collection of texts.
@@ -201,4 +202,70 @@ fn a_cancelled_stream_keeps_what_was_encoded() {
     let kept = notes.len();
     assert!(kept > 0 && kept < 2_000, "{kept}");
     assert_eq!(notes.info().unsealed_passages, 0, "and it is sealed");
+}
+
+#[test]
+fn texts_of_a_batch_are_answered_as_if_they_were_asked_alone() {
+    let (_folder, db, notes) = notes();
+    notes
+        .add([
+            Document::new("sea", long_text()),
+            Document::new("onion", "Onions are fried until they are golden."),
+            Document::new("dough", "Der Teig muss eine Stunde ruhen."),
+        ])
+        .expect("adds");
+    let never_filled = db.collection("empty").expect("made");
+    // One is longer than a window, and one stands twice.
+    let texts = ["frying", &long_text(), "rope", "frying", "baking bread"];
+    let queries = || {
+        texts
+            .iter()
+            .map(|text| notes.query(*text).limit(2))
+            .chain([never_filled.query("nothing")])
+    };
+    let answers = Query::run_all(queries()).expect("queries");
+    assert_eq!(answers.len(), texts.len() + 1);
+    for (query, answer) in queries().zip(&answers) {
+        let alone = query.run().expect("a query");
+        assert_eq!(alone.len(), answer.len());
+        for (alone, hit) in alone.iter().zip(answer) {
+            assert_eq!((&alone.id, &alone.range), (&hit.id, &hit.range));
+            // The model may sum in another order where batches have other shapes.
+            assert!((alone.score - hit.score).abs() < 1e-4);
+        }
+    }
+    let error = Query::run_all([notes.query("frying"), notes.query(" ")]).expect_err("empty");
+    assert!(matches!(error, Error::Query { .. }), "{error}");
+}
+
+#[test]
+fn a_long_document_is_an_example_with_all_its_passages() {
+    let (_folder, db, notes) = notes();
+    notes
+        .add([
+            Document::new("long", long_text()),
+            Document::new(
+                "harbour",
+                "The price of rope rose in every harbour of the coast.",
+            ),
+            Document::new("onion", "Onions are fried until they are golden."),
+        ])
+        .expect("adds");
+    let hits = notes.more_like(["long"]).run().expect("a query");
+    let ids: Vec<&str> = hits.iter().map(|hit| hit.id.as_str()).collect();
+    assert_eq!(
+        ids,
+        ["harbour", "onion"],
+        "none of its own passages is found"
+    );
+    let less = notes.query("harbour").less_like(["long"]).run();
+    let less = less.expect("a query");
+    assert!(less.iter().all(|hit| hit.id != "long"));
+
+    let options = CollectionOptions::default().metric(Metric::L2);
+    let distances = db.create_collection("distances", options).expect("made");
+    let error = distances
+        .add([Document::new("a", "text")])
+        .expect_err("texts are compared by cosine");
+    assert!(error.to_string().contains("cosine"), "{error}");
 }

@@ -238,6 +238,56 @@ fn stats_count() {
 }
 
 #[test]
+fn stats_measure_recall_for_each_filter() {
+    let place = Place::with_notes();
+    let filters = ["--filter", "year >= 1900", "--filter", "topic = 'nothing'"];
+    let stats = place
+        .run_args([&["stats", "--json", "--recall"], &filters[..]].concat())
+        .exits(0)
+        .object();
+    // So few notes are scanned, and a scan misses nothing.
+    let expected = |filter: serde_json::Value, found: bool| {
+        let part = |part: f64| found.then_some(part);
+        let low = stats["recall"][0]["low"].as_f64().expect("a number");
+        serde_json::json!({
+            "filter": filter, "k": 10, "recall": part(1.0), "low": part(low), "high": part(1.0),
+            "queries": if found { 99 } else { 0 },
+        })
+    };
+    let told = stats["recall"].as_array().expect("a list");
+    assert_eq!(told.len(), 3, "{stats}");
+    assert_eq!(told[0], expected(serde_json::Value::Null, true));
+    assert_eq!(told[1], expected("year >= 1900".into(), true));
+    assert_eq!(told[2], expected("topic = 'nothing'".into(), false));
+
+    let people = place
+        .run_args(
+            [
+                &["stats", "--recall", "--samples", "40", "-k", "5"],
+                &filters[..],
+            ]
+            .concat(),
+        )
+        .exits(0)
+        .out;
+    for line in [
+        "  recall@5   1.000 (0.912 to 1.000), 40 passages asked\n",
+        "40 passages asked, where year >= 1900\n",
+        "  recall@5   nothing to find, where topic = 'nothing'\n",
+    ] {
+        assert!(people.contains(line), "{line:?} in\n{people}");
+    }
+    assert_eq!(place.run("stats --json").object().get("recall"), None);
+    place
+        .run("stats --recall --filter year>")
+        .fails_saying(&["year>"]);
+    place
+        .run("stats --recall --target-recall 2")
+        .fails_saying(&["recall"]);
+    place.run("stats --samples 5").exits(2).says(&["--recall"]);
+}
+
+#[test]
 fn a_sound_database_passes_the_check() {
     let place = Place::with_notes();
     let ran = place.run("check").exits(0);

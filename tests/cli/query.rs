@@ -268,3 +268,110 @@ fn a_full_disk_behind_stdout_is_an_error() {
         .expect("the binary starts");
     crate::command::Ran::from(output).fails_saying(&["cannot write to stdout"]);
 }
+
+#[test]
+fn within_prints_all_that_reach_the_score() {
+    let place = Place::with_notes();
+    let all = place.run("query light --json -k 99").exits(0).objects();
+    let bound = all[14]["score"].as_f64().expect("a number");
+    let line = format!("query light --json --within {bound}");
+    let ran = place.run(&line).exits(0);
+    assert_eq!(ran.objects(), all[..15], "no limit of ten");
+    let ran = place.run(&format!("{line} -k 3")).exits(0);
+    assert_eq!(ran.objects(), all[..3]);
+    place
+        .run("query light --within 0.99")
+        .exits(1)
+        .says(&["no hit in 99 documents", "--within"]);
+}
+
+#[test]
+fn exact_and_recall_say_how_hard_to_search() {
+    let place = Place::with_notes();
+    let usual = place.run("query light --json").exits(0).out;
+    // A small collection is scanned anyway.
+    for option in ["--exact", "--target-recall 0.5", "--target-recall 1"] {
+        let ran = place.run(&format!("query light --json {option}")).exits(0);
+        assert_eq!(ran.out, usual, "{option}");
+    }
+    place
+        .run("query light --target-recall 1.5")
+        .fails_saying(&["recall", "1.5"]);
+    place
+        .run("query light --exact --target-recall 0.9")
+        .exits(2);
+}
+
+#[test]
+fn documents_stand_for_a_text() {
+    let place = Place::with_notes();
+    let ids = |line: &str| -> Vec<String> {
+        let hits = place.run(line).exits(0).objects();
+        let id = |hit: &serde_json::Value| hit["id"].as_str().expect("an id").to_owned();
+        hits.iter().map(id).collect()
+    };
+    let like = ids("query --like photosynthesis --json -k 98");
+    assert_eq!(like.len(), 98);
+    assert!(!like.contains(&"photosynthesis".into()));
+    // What is not wanted sinks, and is itself no hit.
+    let unlike = ids(&format!(
+        "query --like photosynthesis --unlike {} --json -k 98",
+        like[0]
+    ));
+    assert_eq!(unlike.len(), 97);
+    assert!(!unlike.contains(&like[0]));
+    assert_ne!(unlike, like[1..]);
+    let with_text = ids("query frozen water --like photosynthesis --json -k 98");
+    assert!(with_text.len() == 98 && with_text != like);
+    place
+        .run("query --like photosynthesis --like no-such-id")
+        .fails_saying(&["no-such-id"]);
+    place.run("query --unlike photosynthesis").exits(2);
+}
+
+#[test]
+fn a_batch_answers_each_line_as_if_it_were_asked_alone() {
+    let place = Place::with_notes();
+    let lines = ["frozen water", "clock on a ship", "light"];
+    place.write(
+        "lines.txt",
+        format!("{}\n\n  {}\n{}", lines[0], lines[1], lines[2]),
+    );
+    let answers = place
+        .run("query --batch lines.txt --json -k 2")
+        .exits(0)
+        .objects();
+    assert_eq!(answers.len(), 6);
+    for (nth, line) in lines.iter().enumerate() {
+        let alone = place
+            .run(&format!("query {line} --json -k 2"))
+            .exits(0)
+            .objects();
+        for (answer, alone) in answers[2 * nth..].iter().zip(alone) {
+            assert_eq!(answer["query"], *line);
+            assert_eq!(
+                (&answer["rank"], &answer["id"]),
+                (&alone["rank"], &alone["id"])
+            );
+        }
+    }
+    let stdin = with_input(
+        place.command().args(["query", "--batch", "-", "-k", "1"]),
+        b"frozen water\nlight\n",
+    )
+    .exits(0);
+    assert!(
+        stdin.out.starts_with("frozen water\n 1  0."),
+        "{}",
+        stdin.out
+    );
+    assert!(stdin.out.contains("\nlight\n 1  0."), "{}", stdin.out);
+    place.write("empty.txt", " \n");
+    place
+        .run("query --batch empty.txt")
+        .fails_saying(&["empty.txt", "no query"]);
+    place
+        .run("query --batch no-such-file")
+        .fails_saying(&["no-such-file"]);
+    place.run("query light --batch lines.txt").exits(2);
+}

@@ -108,7 +108,7 @@ pub enum Command {
     List(list::Arguments),
     /// Show what the collections hold and take
     #[command(after_help = stats::AFTER_HELP)]
-    Stats,
+    Stats(stats::Arguments),
     /// Verify every checksum; list what is damaged
     #[command(after_help = check::AFTER_HELP)]
     Check,

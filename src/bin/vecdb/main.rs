@@ -69,7 +69,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<Outcome, Failure> {
         Command::Get(arguments) => get::run(arguments, global, output),
         Command::Delete(arguments) => delete::run(arguments, global, output),
         Command::List(arguments) => list::run(arguments, global, output),
-        Command::Stats => stats::run(global, output),
+        Command::Stats(arguments) => stats::run(arguments, global, output),
         Command::Check => check::run(global, output),
         Command::Compact(arguments) => compact::run(arguments, global, output),
         Command::Eval(arguments) => eval::run(arguments, global, output),

@@ -1,11 +1,13 @@
-//! `vecdb query`: the documents nearest to a text.
+//! `vecdb query`: the documents nearest to a text, or to other documents.
 
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
 use serde::Serialize;
-use vecdb::{Fields, Hit};
+use vecdb::{Collection, Fields, Hit, Query};
 
 use crate::args::Global;
 use crate::failure::{Failure, Outcome};
@@ -19,6 +21,9 @@ Examples:
   vecdb query 'store on one machine' --db notes.vecdb
   vecdb query 'tree that stays balanced' --filter \"lang = 'en' and year < 1980\"
   vecdb query 'how do plants eat' -k 3 --full
+  vecdb query 'how do plants eat' --within 0.5     all that score 0.5 or more
+  vecdb query --like b-tree --unlike red-black     what resembles a document
+  vecdb query --batch questions.txt --json         a query a line
   git log -1 --format=%B | vecdb query - --json | jq -r .id
 
 With --json, one object a hit, best first:
@@ -26,6 +31,7 @@ With --json, one object a hit, best first:
    \"range\": [0, 210], \"fields\": {…}, \"source\": \"…\" or null}
   score: higher is nearer, under cosine in [-1, 1]
   range: the passage's bytes in the document's text
+With --batch, \"query\" stands first in each object, and rank starts again.
 
 Exit codes: 0 hits, 1 no hit, 2 error.";
 
@@ -37,20 +43,38 @@ const INDENT: &str = "    ";
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// What to look for, in any words; - reads it from stdin
-    #[arg(required = true, value_name = "TEXT")]
+    #[arg(required_unless_present_any = ["like", "batch"], value_name = "TEXT")]
     pub text: Vec<String>,
+    /// Look for what resembles this document, beside TEXT or alone; may be repeated
+    #[arg(long, value_name = "ID")]
+    pub like: Vec<String>,
+    /// And resembles this one less; may be repeated
+    #[arg(long, value_name = "ID")]
+    pub unlike: Vec<String>,
+    /// Run a query for each line of a file, - for stdin
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    pub batch: Option<PathBuf>,
     /// Only documents whose fields match, such as "lang = 'en' and year >= 2020"
     #[arg(long, short = 'f', value_name = "FILTER")]
     pub filter: Option<String>,
-    /// At most this many hits
-    #[arg(long, short = 'k', value_name = "N", default_value_t = 10)]
-    pub limit: usize,
+    /// At most this many hits [default: 10, or all with --within]
+    #[arg(long, short = 'k', value_name = "N")]
+    pub limit: Option<usize>,
     /// Skip this many best hits first
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub offset: usize,
     /// Only hits with at least this score
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
     pub min_score: Option<f32>,
+    /// All documents with at least this score, not only the best
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    pub within: Option<f32>,
+    /// Compare every vector with the query, instead of walking the graph
+    #[arg(long)]
+    pub exact: bool,
+    /// The part of the true hits to be found on average [default: 0.95]
+    #[arg(long, value_name = "PART", conflicts_with = "exact")]
+    pub target_recall: Option<f32>,
     /// The whole passage, not only its first lines
     #[arg(long)]
     pub full: bool,
@@ -88,41 +112,46 @@ impl<'a> HitObject<'a> {
     }
 }
 
-/// Runs the query and prints its hits.
+/// A hit of a batch as `--json` prints it.
+#[derive(Serialize)]
+struct AnswerObject<'a> {
+    query: &'a str,
+    #[serde(flatten)]
+    hit: HitObject<'a>,
+}
+
+/// Runs the queries and prints their hits.
 pub fn run(
     arguments: &Arguments,
     global: &Global,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let question = question(&arguments.text)?;
+    let batch = arguments.batch.as_deref().map(lines).transpose()?;
+    let question = match arguments.text.as_slice() {
+        [] => None,
+        words => Some(question(words)?),
+    };
     let start = Instant::now();
     let database = global.open_for_reading()?;
     let collection = database.existing_collection(global.collection_name())?;
     let opened = start.elapsed();
 
-    let mut query = collection
-        .query(question)
-        .limit(arguments.limit)
-        .offset(arguments.offset);
-    if let Some(filter) = &arguments.filter {
-        query = query.filter(filter.as_str());
-    }
-    if let Some(score) = arguments.min_score {
-        query = query.min_score(score);
-    }
-    let hits = query.run()?;
+    let answers = match &batch {
+        Some(lines) => {
+            let query = |line: &String| arguments.query(Some(line), &collection);
+            Query::run_all(lines.iter().map(query))?
+        }
+        None => vec![arguments.query(question.as_deref(), &collection).run()?],
+    };
     let total = start.elapsed();
 
-    for (place, hit) in hits.iter().enumerate() {
-        let rank = arguments.offset + place + 1;
-        if output.json {
-            output.object(&HitObject::new(rank, hit))?;
-        } else {
-            print_hit(rank, hit, arguments.full, output)?;
-        }
+    for (nth, hits) in answers.iter().enumerate() {
+        let asked = batch.as_ref().map(|lines| lines[nth].as_str());
+        print_answer(arguments, asked, hits, output)?;
     }
     output.flush()?;
-    if hits.is_empty() {
+    let found = answers.iter().any(|hits| !hits.is_empty());
+    if !found {
         output.note(nothing_found(arguments, collection.len()));
     }
     if arguments.timings {
@@ -133,7 +162,57 @@ pub fn run(
             text::duration(total)
         ));
     }
-    Ok(Outcome::found(!hits.is_empty()))
+    Ok(Outcome::found(found))
+}
+
+impl Arguments {
+    /// All that was typed, with this text or with documents to be like alone.
+    fn query(&self, text: Option<&str>, collection: &Collection) -> Query {
+        let query = match text {
+            Some(text) => collection.query(text).more_like(&self.like),
+            None => collection.more_like(&self.like),
+        };
+        let mut query = query.less_like(&self.unlike).offset(self.offset);
+        if let Some(filter) = &self.filter {
+            query = query.filter(filter.as_str());
+        }
+        if let Some(limit) = self.limit {
+            query = query.limit(limit);
+        }
+        if let Some(score) = self.min_score {
+            query = query.min_score(score);
+        }
+        if let Some(score) = self.within {
+            query = query.within(score);
+        }
+        if let Some(recall) = self.target_recall {
+            query = query.target_recall(recall);
+        }
+        if self.exact { query.exact() } else { query }
+    }
+}
+
+/// The hits of one query; `asked` is its text in a batch.
+fn print_answer(
+    arguments: &Arguments,
+    asked: Option<&str>,
+    hits: &[Hit],
+    output: &mut Output,
+) -> io::Result<()> {
+    if let Some(asked) = asked.filter(|_| !output.json) {
+        let asked = text::cut(asked, output.width());
+        output.line(output.bold(&asked))?;
+    }
+    for (place, hit) in hits.iter().enumerate() {
+        let rank = arguments.offset + place + 1;
+        let object = HitObject::new(rank, hit);
+        match asked {
+            _ if !output.json => print_hit(rank, hit, arguments.full, output)?,
+            None => output.object(&object)?,
+            Some(query) => output.object(&AnswerObject { query, hit: object })?,
+        }
+    }
+    Ok(())
 }
 
 /// The words as one text; a lone `-` stands for stdin.
@@ -141,11 +220,25 @@ fn question(words: &[String]) -> Result<String, Failure> {
     if words != ["-"] {
         return Ok(words.join(" "));
     }
-    let mut question = String::new();
-    io::stdin()
-        .read_to_string(&mut question)
-        .map_err(|error| Failure::Usage(format!("cannot read the query from stdin: {error}")))?;
-    Ok(question)
+    io::read_to_string(io::stdin())
+        .map_err(|error| Failure::Usage(format!("cannot read the query from stdin: {error}")))
+}
+
+/// The lines of a file, without empty ones; `-` stands for stdin.
+fn lines(file: &Path) -> Result<Vec<String>, Failure> {
+    let read = match file.to_str() {
+        Some("-") => io::read_to_string(io::stdin()),
+        _ => fs::read_to_string(file),
+    };
+    let name = text::plain(&file.to_string_lossy());
+    let text =
+        read.map_err(|error| Failure::Usage(format!("cannot read queries from {name}: {error}")))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines: Vec<String> = lines.map(str::to_owned).collect();
+    match lines.is_empty() {
+        true => Err(Failure::Usage(format!("{name} holds no query"))),
+        false => Ok(lines),
+    }
 }
 
 fn nothing_found(arguments: &Arguments, documents: u64) -> String {
@@ -158,6 +251,9 @@ fn nothing_found(arguments: &Arguments, documents: u64) -> String {
     }
     if arguments.min_score.is_some() {
         reasons.push("--min-score");
+    }
+    if arguments.within.is_some() {
+        reasons.push("--within");
     }
     if arguments.offset > 0 {
         reasons.push("--offset");

@@ -200,7 +200,7 @@ proptest! {
     ) {
         let segment = with_fields(&all);
         for filter in &filters {
-            prop_assert_eq!(segment.matching(filter).expect("whole"), expected(&segment, &all, filter), "{:?}", filter);
+            prop_assert_eq!(segment.matching_rows(filter).expect("whole"), expected(&segment, &all, filter), "{:?}", filter);
         }
     }
 }
@@ -225,7 +225,7 @@ fn a_filter_finds_each_of_many_strings() {
             ] {
                 let filter = Filter::Compare("n".into(), comparison, Value::from(sought.as_str()));
                 assert_eq!(
-                    segment.matching(&filter).expect("whole"),
+                    segment.matching_rows(&filter).expect("whole"),
                     expected(&segment, &all, &filter),
                     "{filter:?}"
                 );

@@ -43,7 +43,7 @@ fn a_segment_of_format_1_still_opens_and_answers() {
     roundtrip::check_all(&segment, &documents);
 
     let english = segment
-        .matching(&Filter::equal("lang", "en").and(Filter::less("year", 2_007)))
+        .matching_rows(&Filter::equal("lang", "en").and(Filter::less("year", 2_007)))
         .expect("whole");
     let named: Vec<&str> = english
         .iter()
@@ -58,7 +58,7 @@ fn a_segment_of_format_1_still_opens_and_answers() {
 
     let query = documents[12].passages[0].vector.as_slice();
     let hits = segment
-        .best(query, 2, Selection::All)
+        .best(query, 2, Pick::All)
         .expect("the dimension fits");
     let ids: Vec<&str> = hits
         .iter()

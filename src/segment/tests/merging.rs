@@ -35,6 +35,7 @@ fn flat(scratch: Option<&Path>) -> BuildOptions {
         graph_from_rows: usize::MAX,
         seed: 1,
         scratch: scratch.map(Path::to_path_buf),
+        ..BuildOptions::default()
     }
 }
 
@@ -75,7 +76,10 @@ fn each_live_row_knows_where_it_went() {
                 continue;
             }
             assert_eq!(moved, [next]);
-            assert_eq!(merged.vector(next), segment.vector(row));
+            assert_eq!(
+                merged.vector(next).expect("whole"),
+                segment.vector(row).expect("whole")
+            );
             next += 1;
         }
         assert_eq!(merge.rows_from(at), first..next);
@@ -122,7 +126,7 @@ fn a_merge_of_graphs_finds_what_a_scan_finds() {
     assert!(merged.has_graph());
     for (at, document) in documents.iter().enumerate() {
         let query = document.passages[0].vector.as_slice();
-        let best = merged.best(query, 1, Selection::All).expect("a search");
+        let best = merged.best(query, 1, Pick::All).expect("a search");
         assert_eq!(best[0].row, at as u32);
     }
 }

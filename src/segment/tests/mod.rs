@@ -5,6 +5,7 @@ mod damage;
 mod filters;
 mod golden;
 mod merging;
+mod metrics;
 mod roundtrip;
 mod searching;
 
@@ -15,25 +16,44 @@ use crate::document::EmbeddedPassage;
 use crate::document::{Fields, Value};
 use crate::vector::Vector;
 
+/// Which rows a search may return, in numbers of rows.
+#[derive(Clone, Copy)]
+pub(crate) enum Pick<'a> {
+    All,
+    Only(&'a RoaringBitmap),
+    Except(&'a RoaringBitmap),
+}
+
 impl Segment {
-    /// The best `k` rows of a selection, with the least effort that is usual.
-    pub fn best(&self, query: &[f32], k: usize, selection: Selection<'_>) -> Result<Vec<RowHit>> {
+    /// Calls `search` with the selection that a pick means.
+    pub fn picked<T>(
+        &self,
+        pick: Pick<'_>,
+        search: impl FnOnce(Selection<'_>) -> Result<T>,
+    ) -> Result<T> {
+        match pick {
+            Pick::All => search(Selection::ALL),
+            Pick::Only(rows) => search(Selection {
+                only: Some(&self.slots_of(rows)?),
+                except: None,
+            }),
+            Pick::Except(rows) => search(Selection::except(&self.slots_of(rows)?)),
+        }
+    }
+
+    /// The best `k` picked rows, with the effort that is usual.
+    pub fn best(&self, query: &[f32], k: usize, pick: Pick<'_>) -> Result<Vec<RowHit>> {
         let nearest = Nearest {
             vector: query,
             k,
             effort: Effort::Recall(0.95),
             least_score: f32::NEG_INFINITY,
         };
-        self.search(&nearest, selection)
+        self.picked(pick, |selection| self.search(&nearest, selection))
     }
 
     pub fn has_graph(&self) -> bool {
         Graph::new(&self.sections).is_some()
-    }
-
-    /// [dimension] f32.
-    pub fn vector(&self, row: u32) -> &[f32] {
-        self.space().expect("whole").rows.row(row).expect("whole")
     }
 }
 

@@ -19,7 +19,10 @@ pub(super) fn check_all(segment: &Segment, documents: &[EmbeddedDocument]) {
         for passage in &document.passages {
             assert_eq!(segment.document_of(row), ordinal);
             assert_eq!(segment.range(row), passage.range);
-            assert_eq!(segment.vector(row), passage.vector.as_slice());
+            assert_eq!(
+                segment.vector(row).expect("whole"),
+                passage.vector.as_slice()
+            );
             assert_eq!(
                 segment.passage_text(row).expect("whole"),
                 document.text[passage.range.clone()]
@@ -86,13 +89,13 @@ fn a_segment_without_documents_opens_and_finds_nothing() {
     check_all(&segment, &[]);
     assert_eq!(
         segment
-            .best(&[1.0, 0.0, 0.0], 5, Selection::All)
+            .best(&[1.0, 0.0, 0.0], 5, Pick::All)
             .expect("the dimension fits"),
         []
     );
     assert!(
         segment
-            .matching(&Filter::exists("x").negate())
+            .matching_rows(&Filter::exists("x").negate())
             .expect("whole")
             .is_empty()
     );
@@ -117,6 +120,7 @@ fn documents_that_cannot_be_stored_are_refused() {
             documents,
             &BuildOptions {
                 graph_from_rows: 1,
+                seed: 1,
                 ..BuildOptions::default()
             },
             &mut bytes,

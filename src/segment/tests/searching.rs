@@ -11,7 +11,7 @@ fn exact(
 ) -> Vec<RowHit> {
     let score = |row| RowHit {
         row,
-        score: Kernel::best().dot_f32(query, segment.vector(row)),
+        score: Kernel::best().dot_f32(query, segment.vector(row).expect("whole")),
     };
     let mut hits: Vec<RowHit> = (0..segment.rows())
         .filter(|&row| selected(row))
@@ -59,9 +59,9 @@ proptest! {
             let query = random.unit(dimension);
             let query = query.as_slice();
             let found = |selection| segment.best(query, k, selection).expect("the dimension fits");
-            prop_assert_eq!(found(Selection::All), exact(&segment, query, k, |_| true));
-            prop_assert_eq!(found(Selection::Only(&wanted)), exact(&segment, query, k, |row| wanted.contains(row)));
-            prop_assert_eq!(found(Selection::Except(&wanted)), exact(&segment, query, k, |row| !wanted.contains(row)));
+            prop_assert_eq!(found(Pick::All), exact(&segment, query, k, |_| true));
+            prop_assert_eq!(found(Pick::Only(&wanted)), exact(&segment, query, k, |row| wanted.contains(row)));
+            prop_assert_eq!(found(Pick::Except(&wanted)), exact(&segment, query, k, |row| !wanted.contains(row)));
         }
     }
 }
@@ -77,7 +77,7 @@ fn the_graph_finds_nearly_all_that_a_scan_finds() {
         let near = random.below(3_000);
         let query = random.near(vectors[near].as_slice(), 0.05);
         let hits = segment
-            .best(query.as_slice(), 10, Selection::All)
+            .best(query.as_slice(), 10, Pick::All)
             .expect("the dimension fits");
         let exact = exact(&segment, query.as_slice(), 10, |_| true);
         assert!(hits.windows(2).all(|pair| pair[0].score >= pair[1].score));
@@ -99,7 +99,7 @@ fn every_row_is_found_by_its_own_vector_and_with_all_its_copies() {
     for (row, vector) in (0..).zip(&vectors) {
         let copies = vectors.iter().filter(|other| *other == vector).count();
         let hits = segment
-            .best(vector.as_slice(), copies.max(10), Selection::All)
+            .best(vector.as_slice(), copies.max(10), Pick::All)
             .expect("the dimension fits");
         assert!(
             hits.iter().any(|hit| hit.row == row),
@@ -116,7 +116,7 @@ fn a_heap_of_equal_rows_hides_no_other_row() {
     vectors.extend((0..500).map(|_| random.unit(16)));
     let segment = segment(16, &from_vectors(&vectors), 1);
     let hits = segment
-        .best(same.as_slice(), 100, Selection::All)
+        .best(same.as_slice(), 100, Pick::All)
         .expect("the dimension fits");
     assert_eq!(
         hits.iter().map(|hit| hit.row).collect::<Vec<_>>(),
@@ -124,7 +124,7 @@ fn a_heap_of_equal_rows_hides_no_other_row() {
     );
     for (row, vector) in (0..).zip(&vectors).skip(1_500) {
         let hits = segment
-            .best(vector.as_slice(), 1, Selection::All)
+            .best(vector.as_slice(), 1, Pick::All)
             .expect("the dimension fits");
         assert_eq!(hits[0].row, row);
     }
@@ -146,7 +146,7 @@ fn a_selection_gives_k_hits_wherever_k_rows_are_selected() {
             .take(3_000 - count)
             .map(|hit| hit.row)
             .collect();
-        for selection in [Selection::Only(&last), Selection::Except(&first)] {
+        for selection in [Pick::Only(&last), Pick::Except(&first)] {
             let hits = segment
                 .best(query, 10, selection)
                 .expect("the dimension fits");
@@ -159,13 +159,13 @@ fn a_selection_gives_k_hits_wherever_k_rows_are_selected() {
     }
     assert_eq!(
         segment
-            .best(query, 0, Selection::All)
+            .best(query, 0, Pick::All)
             .expect("the dimension fits"),
         []
     );
     assert_eq!(
         segment
-            .best(query, 9_999, Selection::All)
+            .best(query, 9_999, Pick::All)
             .expect("the dimension fits")
             .len(),
         3_000
@@ -175,9 +175,7 @@ fn a_selection_gives_k_hits_wherever_k_rows_are_selected() {
 #[test]
 fn a_query_of_another_dimension_is_refused() {
     let segment = segment(4, &from_vectors(&[Random(1).unit(4)]), 1);
-    let error = segment
-        .best(&[1.0; 5], 1, Selection::All)
-        .expect_err("refused");
+    let error = segment.best(&[1.0; 5], 1, Pick::All).expect_err("refused");
     assert!(matches!(
         error,
         Error::Dimension {

@@ -1,0 +1,97 @@
+//! Queries → answers: one, or many at once. Texts of a batch are encoded together; then each query is answered on its own,
+//! in parallel.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+use super::embed::same_encoder;
+use super::inner::{Inner, State};
+use super::part::Snapshot;
+use super::query::{Ask, Query};
+use super::search::{Found, Search};
+use crate::error::{Error, Result};
+use crate::vector::Vector;
+
+/// One query's answer; `read` says what is told of a document found.
+pub(super) fn find<T>(
+    mut query: Query,
+    read: impl Fn(&Search<'_>, &Found) -> Result<T>,
+) -> Result<Vec<T>> {
+    query.check()?;
+    let snapshot = query.collection.state.snapshot();
+    let encoded = match text_to_encode(&query, &snapshot)? {
+        Some(text) => Some(query.collection.inner.encoder.query(text)?),
+        None => None,
+    };
+    query.answer(&snapshot, encoded, read)
+}
+
+/// Every query's answer, in order.
+pub(super) fn find_all<T: Send>(
+    mut queries: Vec<Query>,
+    read: impl Fn(&Search<'_>, &Found) -> Result<T> + Sync,
+) -> Result<Vec<Vec<T>>> {
+    queries.iter_mut().try_for_each(Query::check)?;
+    let snapshots = snapshots(&queries);
+    let encoded = encode(&queries, &snapshots)?;
+    (queries, snapshots, encoded)
+        .into_par_iter()
+        .map(|(query, snapshot, encoded)| query.answer(&snapshot, encoded, &read))
+        // First all, then the first error: which one is told must not depend on the threads' timing.
+        .collect::<Vec<_>>()
+        .into_iter()
+        .collect()
+}
+
+/// The state that each query sees: the same for all of one collection.
+fn snapshots(queries: &[Query]) -> Vec<Arc<Snapshot>> {
+    let mut taken: HashMap<*const State, Arc<Snapshot>> = HashMap::new();
+    let snapshot_of = |query: &Query| {
+        let state = &query.collection.state;
+        let taken = taken.entry(Arc::as_ptr(state));
+        Arc::clone(taken.or_insert_with(|| state.snapshot()))
+    };
+    queries.iter().map(snapshot_of).collect()
+}
+
+/// The vectors of those queries that are texts.
+fn encode(queries: &[Query], snapshots: &[Arc<Snapshot>]) -> Result<Vec<Option<Vector>>> {
+    let mut vectors: Vec<Option<Vector>> = vec![None; queries.len()];
+    // Queries of many databases may stand in one batch, each with its own encoder.
+    let mut by_database: HashMap<*const Inner, Vec<(usize, &str)>> = HashMap::new();
+    for (at, (query, snapshot)) in queries.iter().zip(snapshots).enumerate() {
+        if let Some(text) = text_to_encode(query, snapshot)? {
+            let texts = by_database.entry(&raw const **query.collection.inner);
+            texts.or_default().push((at, text));
+        }
+    }
+    for asked in by_database.into_values() {
+        let texts: Vec<&str> = asked.iter().map(|&(_, text)| text).collect();
+        let encoder = &queries[asked[0].0].collection.inner.encoder;
+        for ((at, _), vector) in asked.into_iter().zip(encoder.queries(&texts)?) {
+            vectors[at] = Some(vector);
+        }
+    }
+    Ok(vectors)
+}
+
+/// The text that is to become the query's vector. `None` if it asks with none, or nothing was ever added.
+fn text_to_encode<'a>(query: &'a Query, snapshot: &Snapshot) -> Result<Option<&'a str>> {
+    let record = &snapshot.record;
+    let text = match &query.ask {
+        Ask::Text(text) if record.dimension.is_some() => text,
+        _ => return Ok(None),
+    };
+    let Some(stored) = &record.encoder else {
+        let what = "it holds user-supplied vectors; ask with `query_vector`".into();
+        return Err(Error::Collection {
+            name: record.name.clone(),
+            what,
+        });
+    };
+    let encoder = &query.collection.inner.encoder;
+    same_encoder(&record.name, stored, &encoder.record()?.0)?;
+    Ok(Some(text))
+}

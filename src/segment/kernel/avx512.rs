@@ -1,0 +1,94 @@
+//! AVX-512 with VNNI: 64 bytes at a time, four rows at a time.
+//!
+//! `dpbusd` multiplies unsigned by signed bytes, so a row's bytes b are read as b + 128 (one exclusive or), and the query's
+//! sum times 128 is taken off at the end: `Σ (b + 128)·q − 128·Σ q = Σ b·q`, exactly.
+
+use std::arch::x86_64::*;
+
+use super::{AHEAD, dot_lanes, prefetch, row_of, square_distance_lanes};
+
+/// Rows scored side by side, so that each piece of the query is read once for all of them.
+const SIDE: usize = 4;
+
+/// One pair: |a|·sign(b, a) needs no sum of either.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+pub fn dot(a: &[i8], b: &[i8]) -> i32 {
+    let zero = _mm512_setzero_si512();
+    let mut sums = zero;
+    for (a, b) in a.as_chunks::<64>().0.iter().zip(b.as_chunks::<64>().0) {
+        let (a, b) = (load(a), load(b));
+        let signed = _mm512_mask_sub_epi8(b, _mm512_movepi8_mask(a), zero, b);
+        sums = _mm512_dpbusd_epi32(sums, _mm512_abs_epi8(a), signed);
+    }
+    _mm512_reduce_add_epi32(sums)
+}
+
+/// 128 · Σ query.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+fn offset(query: &[i8]) -> i32 {
+    let ones = _mm512_set1_epi8(1);
+    let mut sums = _mm512_setzero_si512();
+    for part in query.as_chunks::<64>().0 {
+        sums = _mm512_dpbusd_epi32(sums, ones, load(part));
+    }
+    128 * _mm512_reduce_add_epi32(sums)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+fn load(bytes: &[i8; 64]) -> __m512i {
+    // SAFETY: the array has the 64 bytes that an unaligned load reads.
+    unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+}
+
+/// `Σ (row + 128) · query` for each row. All have the query's length.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+fn dot_side<const N: usize>(query: &[i8], rows: [&[i8]; N]) -> [i32; N] {
+    let flip = _mm512_set1_epi8(i8::MIN);
+    let mut sums = [_mm512_setzero_si512(); N];
+    let rows = rows.map(|row| &row.as_chunks::<64>().0[..query.len() / 64]);
+    for (at, part) in query.as_chunks::<64>().0.iter().enumerate() {
+        let part = load(part);
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            *sum = _mm512_dpbusd_epi32(*sum, _mm512_xor_si512(load(&row[at]), flip), part);
+        }
+    }
+    sums.map(|sum| _mm512_reduce_add_epi32(sum))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub fn dots(query: &[i8], codes: &[i8], rows: &[u32], out: &mut Vec<i32>) {
+    let stride = query.len();
+    let offset = offset(query);
+    out.reserve(rows.len());
+    for &row in rows.iter().take(AHEAD) {
+        prefetch(codes, row, stride);
+    }
+    let ahead = |at: usize| {
+        if let Some(&row) = rows.get(at + AHEAD) {
+            prefetch(codes, row, stride);
+        }
+    };
+    let (fours, rest) = rows.as_chunks::<SIDE>();
+    for (nth, four) in fours.iter().enumerate() {
+        (0..SIDE).for_each(|at| ahead(nth * SIDE + at));
+        let four = four.map(|row| row_of(codes, row, stride));
+        out.extend(dot_side(query, four).map(|sum| sum - offset));
+    }
+    for &row in rest {
+        out.push(dot_side(query, [row_of(codes, row, stride)])[0] - offset);
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
+    dot_lanes(a, b)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub fn square_distance_f32(a: &[f32], b: &[f32]) -> f32 {
+    square_distance_lanes(a, b)
+}

@@ -1,0 +1,240 @@
+//! The walk: from the seeds along the graph to the nodes nearest to a query.
+//!
+//! HNSW's base-layer search (arXiv:1603.09320, algorithm 2) on int8 codes. What was met is kept in one array, sorted by
+//! key, that is both the frontier and the result. Where only some rows are selected the walk goes over these alone, and
+//! through the others from neighbour to neighbour's neighbour (as ACORN-1 does, arXiv:2403.04871), so that it does not
+//! matter how far from the query the selected rows lie.
+
+use std::cell::RefCell;
+
+use super::builder::WIDTH;
+use super::graph::Graph;
+use super::quantise::QueryCode;
+use super::slots::Selection;
+use super::vectors::Keys;
+
+/// Marks a node of the beam whose neighbours were looked at.
+const LOOKED_AT: u32 = 1 << 31;
+/// Selected neighbours that a node is to show; where its own list has fewer, its unselected neighbours' lists are read.
+const SHOWN: usize = 24;
+/// Selected nodes to start from where the seeds are not selected.
+const STARTS: usize = 256;
+/// A walk that looked at so many nodes without finding a better one has arrived.
+const STALE: u32 = 8;
+
+/// What to walk over and how far.
+pub(super) struct Walk<'a> {
+    pub keys: Keys<'a>,
+    pub graph: Graph<'a>,
+    pub code: &'a QueryCode,
+    /// Nodes kept, at least 1.
+    pub ef: usize,
+    /// A node that the walk is not to see.
+    pub without: Option<u32>,
+    /// A walk that has arrived goes no further than to nodes with this key.
+    pub least_key: i32,
+    /// A walk that scores more nodes gives up.
+    pub most_scored: u64,
+}
+
+/// A node met, and its key: higher is nearer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Met {
+    pub key: i32,
+    pub slot: u32,
+}
+
+enum End {
+    GaveUp,
+    /// `cut_short`: by the least key; there were more to look at.
+    Arrived {
+        cut_short: bool,
+    },
+}
+
+impl Walk<'_> {
+    /// Gives `take` the best selected nodes that it met, best first, at most `ef`, and whether the least key cut it short;
+    /// a node is selected if it or a twin of it is. `None` if it gave up.
+    pub fn run<T>(
+        &self,
+        selection: Selection<'_>,
+        take: impl FnOnce(&[Met], bool) -> T,
+    ) -> Option<T> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let end = match (selection.only, selection.except) {
+                (None, None) => self.go(scratch, selection, |_| true, true),
+                (Some(only), None) => {
+                    self.go(scratch, selection, |slot| only.contains(slot), false)
+                }
+                (None, Some(except)) => {
+                    self.go(scratch, selection, |slot| !except.contains(slot), false)
+                }
+                (Some(only), Some(except)) => {
+                    let selected = |slot| only.contains(slot) && !except.contains(slot);
+                    self.go(scratch, selection, selected, false)
+                }
+            };
+            match end {
+                End::GaveUp => None,
+                End::Arrived { cut_short } => Some(take(&scratch.beam, cut_short)),
+            }
+        })
+    }
+
+    /// `all`: every slot is selected.
+    #[inline(always)]
+    fn go(
+        &self,
+        scratch: &mut Scratch,
+        selection: Selection<'_>,
+        selected: impl Fn(u32) -> bool,
+        all: bool,
+    ) -> End {
+        let is_selected = |slot: u32| {
+            all || selected(slot)
+                || (self.graph.has_twins() && self.graph.twins(slot).any(&selected))
+        };
+        let slots = self.keys.codes.rows();
+        scratch.begin(slots);
+        if let Some(without) = self.without {
+            scratch.visited[without as usize] = scratch.walk;
+        }
+        for &start in self.graph.seeds.iter().chain(self.graph.orphans) {
+            if is_selected(start) {
+                scratch.take_unvisited(start);
+            }
+        }
+        if !all && scratch.fresh.len() < STARTS {
+            for start in selection.sample(slots, STARTS) {
+                // A twin has no neighbours: it is found through its node.
+                if !self.graph.neighbours(start).is_empty() {
+                    scratch.take_unvisited(start);
+                }
+            }
+        }
+        let mut scored = 0;
+        let mut stale = 0;
+        // All of the beam before this place were looked at.
+        let mut next = 0;
+        let cut_short = loop {
+            scored += scratch.fresh.len() as u64;
+            if scored > self.most_scored {
+                return End::GaveUp;
+            }
+            let Scratch {
+                fresh, keys, beam, ..
+            } = scratch;
+            keys.clear();
+            self.keys.of(self.code, fresh, keys);
+            stale += 1;
+            for (&slot, &key) in fresh.iter().zip(keys.iter()) {
+                if beam.len() >= self.ef && beam.last().is_some_and(|worst| key <= worst.key) {
+                    continue;
+                }
+                let at = beam.partition_point(|met| met.key >= key);
+                beam.truncate(self.ef - 1);
+                beam.insert(at, Met { key, slot });
+                next = next.min(at);
+                if at == 0 {
+                    stale = 0;
+                }
+            }
+            fresh.clear();
+            while beam.get(next).is_some_and(|met| met.slot & LOOKED_AT != 0) {
+                next += 1;
+            }
+            let Some(met) = beam.get_mut(next) else {
+                break false;
+            };
+            if met.key < self.least_key && stale >= STALE {
+                break true;
+            }
+            let node = met.slot;
+            met.slot |= LOOKED_AT;
+            // Most likely the one after this.
+            if let Some(after) = beam[next..].iter().find(|met| met.slot & LOOKED_AT == 0) {
+                self.graph.prefetch(after.slot);
+            }
+            if all {
+                for &neighbour in self.graph.neighbours(node) {
+                    scratch.take_unvisited(neighbour);
+                }
+            } else {
+                self.look_through(scratch, node, &is_selected);
+            }
+        };
+        for met in &mut scratch.beam {
+            met.slot &= !LOOKED_AT;
+        }
+        End::Arrived { cut_short }
+    }
+
+    /// Takes the selected neighbours of a node, and, where they are few, those of its unselected neighbours.
+    fn look_through(&self, scratch: &mut Scratch, node: u32, is_selected: impl Fn(u32) -> bool) {
+        let neighbours = self.graph.neighbours(node);
+        let mut shown = 0;
+        let (mut unselected, mut count) = ([0; WIDTH], 0);
+        for &neighbour in neighbours {
+            if is_selected(neighbour) {
+                shown += 1;
+                scratch.take_unvisited(neighbour);
+            } else {
+                self.graph.prefetch(neighbour);
+                unselected[count] = neighbour;
+                count += 1;
+            }
+        }
+        for &bridge in &unselected[..count] {
+            if shown >= SHOWN {
+                break;
+            }
+            for &neighbour in self.graph.neighbours(bridge) {
+                if neighbour != node && is_selected(neighbour) {
+                    shown += 1;
+                    scratch.take_unvisited(neighbour);
+                }
+            }
+        }
+    }
+}
+
+/// What a walk needs and the next walk of the thread uses again. It grows to one byte a row of the largest segment.
+#[derive(Default)]
+struct Scratch {
+    /// The walk that last visited each slot.
+    visited: Vec<u8>,
+    walk: u8,
+    /// Nodes to be scored now, and their keys.
+    fresh: Vec<u32>,
+    keys: Vec<i32>,
+    /// The best nodes met, best first; [`LOOKED_AT`] is set in some.
+    beam: Vec<Met>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl Scratch {
+    fn begin(&mut self, slots: u32) {
+        if self.walk == u8::MAX {
+            self.visited.fill(0);
+            self.walk = 0;
+        }
+        self.walk += 1;
+        if self.visited.len() < slots as usize {
+            self.visited.resize(slots as usize, 0);
+        }
+        self.fresh.clear();
+        self.beam.clear();
+    }
+
+    #[inline(always)]
+    fn take_unvisited(&mut self, node: u32) {
+        let last = &mut self.visited[node as usize];
+        if *last != self.walk {
+            *last = self.walk;
+            self.fresh.push(node);
+        }
+    }
+}
