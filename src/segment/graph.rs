@@ -244,6 +244,16 @@ impl<'a> Graph<'a> {
         Ok(())
     }
 
+    /// All lists, shape `[rows, WIDTH]`.
+    pub fn lists(&self) -> &'a [u32] {
+        self.neighbours
+    }
+
+    /// Pairs of a node and a row with the same code.
+    pub fn all_twins(&self) -> &'a [[u32; 2]] {
+        self.twins
+    }
+
     /// Asks for a node's list from memory.
     #[inline(always)]
     pub fn prefetch(&self, node: u32) {

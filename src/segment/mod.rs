@@ -426,6 +426,12 @@ impl Segment {
         Ok((self.quantiser.query(query, self.spec.metric), space))
     }
 
+    /// The graph and the row of each of its nodes, verified; `None` if it has none.
+    fn graph(&self) -> Result<Option<(Graph<'_>, Order<'_>)>> {
+        self.make_searchable()?;
+        Ok(Graph::new(&self.sections).map(|graph| (graph, self.order())))
+    }
+
     fn piece(&self, row: u32) -> Result<String> {
         let stored = self.text.piece(row)?;
         let expected = self.tables().piece(row).len();
