@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::segment::source::Source;
 
+/// A segment and its dead rows.
+type Live = (Arc<Segment>, Arc<RoaringBitmap>);
+
 /// Three segments of mixed documents with ids of their own, some of them dead; and the live documents in their order.
-fn sources() -> (
-    Vec<(Arc<Segment>, Arc<RoaringBitmap>)>,
-    Vec<EmbeddedDocument>,
-) {
+fn sources() -> (Vec<Live>, Vec<EmbeddedDocument>) {
     let mut random = Random(11);
     let (mut sources, mut live) = (Vec::new(), Vec::new());
     for nth in 0..3 {
