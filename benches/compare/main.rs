@@ -2,7 +2,7 @@
 //!
 //!     compare build  --rows ROWS.npy --db FOLDER [--fields FIELDS.npy] [--segments N]
 //!     compare search --db FOLDER --queries QUERIES.npy [--settings default,exact,0.9] [--filter FILTER] [--k 10]
-//!                    [--threads 1] [--seconds 0.3]
+//!                    [--threads 1] [--seconds 0.3] [--residency pinned]
 //!
 //! Only the public interface is used. Row `n` of the file is document `n`. Each measurement is one JSON line, the hits of
 //! the first pass over the queries included, so that every engine's recall is computed by the same code.
@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use npy::Npy;
 use serde_json::json;
-use vecdb::{Collection, CollectionOptions, Database, Document, Merging, Query, Vector};
+use vecdb::{Collection, CollectionOptions, Database, Document, Merging, Query, Residency, Vector};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -130,7 +130,15 @@ fn build(arguments: &Arguments) -> Outcome<()> {
 fn search(arguments: &Arguments) -> Outcome<()> {
     let path = Path::new(arguments.text("--db")?);
     let clock = Instant::now();
-    let database = Database::options().read_only().open(path)?;
+    let residency = match arguments.0.get("--residency").map(String::as_str) {
+        None | Some("mapped") => Residency::Mapped,
+        Some("pinned") => Residency::Pinned,
+        Some(other) => return Err(format!("--residency is mapped or pinned, not {other}").into()),
+    };
+    let database = Database::options()
+        .read_only()
+        .residency(residency)
+        .open(path)?;
     let open_ms = clock.elapsed().as_secs_f64() * 1e3;
     let collection = database.existing_collection(COLLECTION)?;
     let mut file = Npy::open(Path::new(arguments.text("--queries")?))?;

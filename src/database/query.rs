@@ -328,6 +328,7 @@ impl Query {
                 search.best(vector, wanted)?
             }
         };
+        search.prefetch(&found);
         let found = found.iter().skip(self.offset);
         found
             .take(limit.unwrap_or(usize::MAX))

@@ -4,13 +4,12 @@ use std::borrow::Borrow;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::builder::Start;
 use super::calibration::{Calibration, Sample};
 use super::format::{Header, Kind, VERSION};
 use super::graph::Frozen;
 use super::kernel::Kernel;
 use super::quantise::Quantiser;
-use super::source::{InMemory, Source, Stop};
+use super::source::{InMemory, OlderGraph, Source, Stop};
 use super::vectors::{Codes, Keys};
 use super::writer::SegmentWriter;
 use super::{BuildOptions, EmbeddedDocument, SegmentSpec, documents as tables, text};
@@ -72,13 +71,10 @@ pub(super) fn write(
     };
     let graph = (source.rows() as usize >= options.graph_from_rows.max(1)).then(|| {
         let builder = options.builder.get();
-        let old = source.graph()?;
-        let start = old.as_ref().map(|old| Start {
-            neighbours: old.graph.all_neighbours(),
-            seeds: old.graph.seeds,
-            now: &old.now,
-        });
+        let older = source.older_graph()?;
+        let start = older.as_ref().map(OlderGraph::start);
         let graph = Frozen::new(keys.codes, spec.metric, builder, start, options.seed, stop);
+        drop(older);
         let graph = graph.ok_or(Error::Cancelled)?;
         let sample = Sample {
             keys,

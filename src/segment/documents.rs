@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use super::format::{Header, Kind, u32_at, u64_at};
+use super::kernel::prefetch_line;
 use super::map::as_u32;
 use super::sections::Sections;
 use super::source::Source;
@@ -208,8 +209,20 @@ impl<'a> Tables<'a> {
         self.entry(document).first_row..end
     }
 
+    /// Asks for the row's document and range from memory.
+    pub fn prefetch_row(&self, row: u32) {
+        let document = self.document_of(row) as usize;
+        prefetch_line(&self.entries[document * ENTRY_BYTES..]);
+        prefetch_line(&self.ranges[row as usize * RANGE_BYTES..]);
+    }
+
     pub fn document_of(&self, row: u32) -> u32 {
-        self.row_documents[row as usize]
+        // As many documents as rows: each has one, its own number.
+        if self.entries.len() == ENTRY_BYTES * self.row_documents.len() {
+            row
+        } else {
+            self.row_documents[row as usize]
+        }
     }
 
     /// Bytes of the document's text.

@@ -249,6 +249,16 @@ impl<'a> Graph<'a> {
         Ok(())
     }
 
+    /// All lists, shape `[rows, WIDTH]`.
+    pub fn lists(&self) -> &'a [u32] {
+        self.neighbours
+    }
+
+    /// Pairs of a node and a row with the same code.
+    pub fn all_twins(&self) -> &'a [[u32; 2]] {
+        self.twins
+    }
+
     /// Asks for a node's list from memory.
     #[inline(always)]
     pub fn prefetch(&self, node: u32) {
@@ -272,16 +282,6 @@ impl<'a> Graph<'a> {
     /// Are there any rows with equal codes?
     pub fn has_twins(&self) -> bool {
         !self.twins.is_empty()
-    }
-
-    /// Shape `[slots, WIDTH]`.
-    pub fn all_neighbours(&self) -> &'a [u32] {
-        self.neighbours
-    }
-
-    /// Pairs of a node and a twin of it.
-    pub fn all_twins(&self) -> &'a [[u32; 2]] {
-        self.twins
     }
 
     /// Other rows with the code of `node`.

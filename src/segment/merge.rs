@@ -13,13 +13,17 @@ use roaring::RoaringBitmap;
 use super::build;
 use super::builder::{NONE, WIDTH};
 use super::quantise::stride;
-use super::source::{MAX_ROWS, OldGraph, Source, Stop};
+use super::source::{MAX_ROWS, OlderGraph, Source, Stop};
 use super::{BuildOptions, Segment, SegmentSpec};
 use crate::document::Attributes;
 use crate::error::{Error, Result};
 
-/// What `hnsw_rs` takes for a row while it builds.
-const BUILDER_BYTES: u64 = 2_560;
+/// What building takes for a row: lists with room to grow, marks of the walks, and an older graph's new numbers.
+const BUILDER_BYTES: u64 = 640;
+/// An older graph is gone on from if so much of it is left, and it is so much of the new one. Adding to it costs in
+/// proportion to what is added; but each time a part of its nodes dies, its walks get a little longer (`builder/mod.rs` has
+/// the figures), and a graph made anew is as good as ever.
+const ENOUGH_OF_A_GRAPH: f64 = 0.5;
 /// A row's number, its document's, its place in the sources, and the text index's columns, about.
 const TABLE_BYTES: u64 = 128;
 
@@ -183,33 +187,33 @@ impl Source for Merge {
         segment.vector(row)
     }
 
-    /// That of the source with the most rows, if these are half of all: adding the others to it takes a fraction of the time
-    /// of a new graph, and queries find as much (figures in `builder/mod.rs`).
-    fn graph(&self) -> Result<Option<OldGraph<'_>>> {
-        let mut kept = vec![0usize; self.sources.len()];
-        for &(source, _) in &self.rows {
-            kept[source as usize] += 1;
-        }
-        let largest = (0..kept.len()).max_by_key(|&source| kept[source]);
-        let Some(largest) = largest.filter(|&source| 2 * kept[source] >= self.rows.len()) else {
+    /// That of the source with the most rows, if it gives enough of them.
+    fn older_graph(&self) -> Result<Option<OlderGraph<'_>>> {
+        let sources = 0..self.sources.len();
+        let Some(largest) = sources.max_by_key(|&source| self.rows_from(source).len()) else {
             return Ok(None);
         };
-        let segment = &self.sources[largest];
-        let Some(graph) = segment.graph()? else {
+        let (segment, kept) = (&self.sources[largest], self.rows_from(largest).len());
+        let Some((graph, order)) = segment.graph()? else {
             return Ok(None);
         };
-        let slots = segment.slots()?;
-        let mut now = vec![NONE; segment.rows() as usize];
-        for (&(source, row), new) in self.rows.iter().zip(0..) {
-            if source as usize == largest {
-                now[slots.get(row as usize).map_or(row, |&slot| slot) as usize] = new;
-            }
+        let enough = |of: u32| kept as f64 >= ENOUGH_OF_A_GRAPH * f64::from(of);
+        if !enough(self.rows()) || !enough(segment.rows()) {
+            return Ok(None);
         }
+        let mut now: Vec<u32> = (0..segment.rows())
+            .map(|slot| {
+                self.moved(largest, [order.row(slot)])
+                    .next()
+                    .unwrap_or(NONE)
+            })
+            .collect();
+        // A node that is gone lives on in a row that had its code.
         for &[node, twin] in graph.all_twins() {
             if now[node as usize] == NONE {
                 now[node as usize] = now[twin as usize];
             }
         }
-        Ok(Some(OldGraph { graph, now }))
+        Ok(Some(OlderGraph { graph, now }))
     }
 }

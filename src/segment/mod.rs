@@ -286,6 +286,11 @@ impl Segment {
             .flatten()
     }
 
+    /// Asks for what tells a hit's document from memory.
+    pub fn prefetch_row(&self, row: u32) {
+        self.tables().prefetch_row(row);
+    }
+
     pub fn document_id(&self, document: u32) -> &str {
         self.tables().id(document)
     }
@@ -426,6 +431,12 @@ impl Segment {
         Ok((self.quantiser.query(query, self.spec.metric), space))
     }
 
+    /// The graph and the row of each of its nodes, verified; `None` if it has none.
+    fn graph(&self) -> Result<Option<(Graph<'_>, Order<'_>)>> {
+        self.make_searchable()?;
+        Ok(Graph::new(&self.sections).map(|graph| (graph, self.order())))
+    }
+
     fn piece(&self, row: u32) -> Result<String> {
         let stored = self.text.piece(row)?;
         let expected = self.tables().piece(row).len();
@@ -440,12 +451,6 @@ impl Segment {
 
     fn tables(&self) -> Tables<'_> {
         Tables::new(&self.sections)
-    }
-
-    /// The graph, if there is one; it is verified.
-    fn graph(&self) -> Result<Option<Graph<'_>>> {
-        self.make_searchable()?;
-        Ok(Graph::new(&self.sections))
     }
 
     fn order(&self) -> Order<'_> {

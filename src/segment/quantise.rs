@@ -66,6 +66,7 @@ impl Quantiser {
                 .fold(largest, f64::max);
         }
         let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
+        let per_step = scale.recip();
         let mut codes = vec![0i8; rows as usize * stride(dimension)];
         let (mut longest_error, mut longest_code, mut longest_row) = (0.0f64, 0.0f64, 0.0f64);
         for (row, code) in (0..rows)
@@ -76,7 +77,7 @@ impl Quantiser {
             let (mut error, mut code_norm, mut row_norm) = (0.0, 0.0, 0.0);
             for at in 0..dimension {
                 let x = off_centre(row, at);
-                code[at] = (x / scale).round().clamp(-127.0, 127.0) as i8;
+                code[at] = code_of(x * per_step);
                 let decoded = scale * f64::from(code[at]);
                 error += (x - decoded).powi(2);
                 code_norm += decoded.powi(2);
@@ -195,6 +196,12 @@ impl Quantiser {
 /// Twice what a product of two f32 loses at most where it is too small to keep all of its digits.
 const UNDERFLOW: f64 = f32::MIN_POSITIVE as f64 * f32::EPSILON as f64;
 
+/// The nearest code. Which of two equally near ones does not matter, and `f64::round` is a call where this is not.
+#[inline]
+fn code_of(steps: f64) -> i8 {
+    (steps + 0.5_f64.copysign(steps)).clamp(-127.0, 127.0) as i8
+}
+
 /// `x − centre ≈ step · code`.
 struct Coded {
     code: Vec<i8>,
@@ -209,11 +216,12 @@ impl Coded {
         let largest = (0..query.len()).fold(0.0f64, |most, at| most.max(off_centre(at).abs()));
         let step = (largest / 127.0).max(least_step);
         let step = if step > 0.0 { step } else { 1.0 };
+        let per_step = step.recip();
         let mut code = vec![0i8; stride(query.len())];
         let mut error = 0.0;
         for (at, code) in code.iter_mut().enumerate().take(query.len()) {
             let x = off_centre(at);
-            *code = (x / step).round().clamp(-127.0, 127.0) as i8;
+            *code = code_of(x * per_step);
             error += (x - step * f64::from(*code)).powi(2);
         }
         Self {

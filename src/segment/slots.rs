@@ -104,7 +104,7 @@ impl<'a> Selection<'a> {
     fn words(self, slots: u32) -> impl Iterator<Item = u64> {
         let count = (slots as usize).div_ceil(64);
         (0..count).map(move |at| {
-            let beyond = if at + 1 == count && slots % 64 != 0 {
+            let beyond = if at + 1 == count && !slots.is_multiple_of(64) {
                 u64::MAX << (slots % 64)
             } else {
                 0

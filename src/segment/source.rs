@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::builder::Start;
 use super::graph::Graph;
 use super::{EmbeddedDocument, SegmentSpec};
 use crate::document::{Attributes, MAX_ID_BYTES};
@@ -30,17 +31,27 @@ pub(super) trait Source: Sync {
     fn piece(&self, row: u32) -> Result<Cow<'_, str>>;
     /// Shape `[dimension]`.
     fn vector(&self, row: u32) -> Result<&[f32]>;
-    /// A graph over many of the rows, if there is one.
-    fn graph(&self) -> Result<Option<OldGraph<'_>>> {
+    /// A graph over a good part of the rows that is worth going on from.
+    fn older_graph(&self) -> Result<Option<OlderGraph<'_>>> {
         Ok(None)
     }
 }
 
-/// A graph over rows that now have other numbers.
-pub(super) struct OldGraph<'a> {
+/// The graph of a segment whose rows are among those of a source; see [`Start`].
+pub(super) struct OlderGraph<'a> {
     pub graph: Graph<'a>,
-    /// For each slot of the graph the row that it, or a twin of it, is now; `u32::MAX` if none is left.
+    /// The source's row for each node of the graph; `NONE` for those that are left out.
     pub now: Vec<u32>,
+}
+
+impl OlderGraph<'_> {
+    pub fn start(&self) -> Start<'_> {
+        Start {
+            neighbours: self.graph.lists(),
+            seeds: self.graph.seeds,
+            now: &self.now,
+        }
+    }
 }
 
 /// Documents in memory.

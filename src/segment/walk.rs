@@ -160,7 +160,7 @@ impl Walk<'_> {
                     scratch.take_unvisited(neighbour);
                 }
             } else {
-                self.look_through(scratch, node, &is_selected);
+                self.look_through(scratch, node, is_selected);
             }
         };
         for met in &mut scratch.beam {

@@ -219,6 +219,117 @@ fn whichever_file_operation_fails_the_state_is_old_or_new_and_nothing_acknowledg
     );
 }
 
+/// Puts a new segment, written beside other work, in the place of all others.
+fn merge(store: &mut Store) -> Result<()> {
+    let new = store.new_segment()?;
+    // Another call is acknowledged meanwhile.
+    store.append(&entry("b", "meanwhile"))?;
+    let bytes = new.write(|out| {
+        out.write_all(b"merged")
+            .map_err(Error::io("write", Path::new("a segment")))
+    })?;
+    store.write_tombstones(new.name(), 1, |out| {
+        out.write_all(b"dead")
+            .map_err(Error::io("write", Path::new("tombstones")))
+    })?;
+    let mut manifest = store.manifest().clone();
+    manifest.collections[0].segments = vec![SegmentRecord {
+        name: new.name().to_owned(),
+        rows: 2,
+        documents: 2,
+        bytes,
+        tombstones: 1,
+        dead_rows: 1,
+        dead_documents: 1,
+    }];
+    new.hand_over();
+    store.commit(Commit::of(manifest))
+}
+
+#[test]
+fn whichever_file_operation_of_a_merge_fails_the_sources_or_the_new_segment_are_there_whole() {
+    let mut outcomes = [0, 0];
+    for fail_at in 0.. {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().join("db");
+        let count = Arc::new(AtomicUsize::new(usize::MAX / 2));
+        let dir = FailingDir {
+            count: Arc::clone(&count),
+            fail_at,
+        };
+        let mut opened = Opened::open_in(&root, Arc::new(dir)).expect("opens");
+        create_collection(&mut opened.store).expect("nothing fails yet");
+        for _ in 0..2 {
+            seal(&mut opened.store).expect("nothing fails yet");
+        }
+        let before = opened.store.manifest().clone();
+        count.store(0, Ordering::SeqCst);
+        let merged = merge(&mut opened.store);
+        let operations = count.load(Ordering::SeqCst);
+        drop(opened);
+
+        let opened = Opened::open(&root).expect("opens after the fault");
+        let after = opened.store.manifest();
+        assert_eq!(
+            opened.unsealed,
+            [entry("b", "meanwhile")],
+            "fault {fail_at}"
+        );
+        let layout = &opened.store.layout;
+        let whole = |segment: &SegmentRecord, bytes: &[u8]| {
+            let file = std::fs::read(layout.segment(&segment.name)).expect("it is there");
+            assert_eq!(file, bytes, "fault {fail_at}");
+        };
+        let segments = &after.collections[0].segments;
+        if *after == before {
+            assert!(merged.is_err(), "fault {fail_at}: the commit is gone");
+            segments
+                .iter()
+                .for_each(|segment| whole(segment, b"segment"));
+            outcomes[0] += 1;
+        } else {
+            assert_eq!((after.seq, segments.len()), (before.seq + 1, 1));
+            whole(&segments[0], b"merged");
+            let dead = std::fs::read(layout.tombstones(&segments[0].name, 1));
+            assert_eq!(dead.expect("they are there"), b"dead", "fault {fail_at}");
+            outcomes[1] += 1;
+        }
+        opened.store.sweep();
+        assert_eq!(
+            std::fs::read_dir(layout.segments()).expect("there").count(),
+            2,
+            "fault {fail_at}: two sources, or one segment and its tombstones"
+        );
+        if operations <= fail_at {
+            assert!(merged.is_ok(), "no operation was left to fail");
+            break;
+        }
+    }
+    assert!(
+        outcomes[0] >= 8 && outcomes[1] >= 2,
+        "both outcomes were met: {outcomes:?}"
+    );
+}
+
+#[test]
+fn a_segment_that_no_commit_took_is_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut opened = Opened::open(&folder.path().join("db")).expect("opens");
+    let new = opened.store.new_segment().expect("a name");
+    let written = new.write(|out| {
+        out.write_all(b"given up")
+            .map_err(Error::io("write", Path::new("a segment")))
+    });
+    assert_eq!(written.expect("writes"), 8);
+    let path = new.path().to_path_buf();
+    // Nothing that others do in between takes it for theirs.
+    create_collection(&mut opened.store).expect("commits");
+    opened.store.discard_written();
+    assert!(path.exists());
+    drop(new);
+    assert!(!path.exists());
+}
+
 #[test]
 fn after_a_commit_of_unknown_fate_the_store_refuses_writes_until_it_is_opened_again() {
     let folder = tempfile::tempdir().expect("a folder");

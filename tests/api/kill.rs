@@ -1,4 +1,4 @@
-//! kill -9: a child writes and logs what was acknowledged; the parent kills it at a random moment and looks.
+//! kill -9: a child writes and logs what was acknowledged, and merges; the parent kills it at a random moment and looks.
 //!
 //! The child is this test binary, running [`child`] alone. The log tells intentions and acknowledgements: what was
 //! acknowledged must be there, what was only intended may be there, whole, and nothing else.
@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use vecdb::{CollectionOptions, Database, Document, Vector};
+use vecdb::{CollectionOptions, Database, Document, Merging, Vector};
 
 const DIMENSION: usize = 8;
 const IDS: u64 = 60;
@@ -56,6 +57,14 @@ fn child() {
     let points = db
         .create_collection("points", CollectionOptions::vectors(DIMENSION))
         .expect("a collection");
+    let mut merges = File::options()
+        .append(true)
+        .create(true)
+        .open(folder.join("merges"))
+        .expect("a log");
+    let mut segments = points.info().segments;
+    // What the parent left due.
+    db.compact(|_| ControlFlow::Continue(())).expect("merges");
     for turn in 0.. {
         let version = seed * 1_000_000 + turn;
         let ids: Vec<u64> = {
@@ -91,9 +100,18 @@ fn child() {
             points.add_vectors(documents).expect("adds");
         }
         log.write_all(b"done\n").expect("logs");
-        if dice.below(12) == 0 {
+        // Often enough that merges are under way at many a kill, in the background and here.
+        if dice.below(2) == 0 {
             db.flush().expect("seals");
         }
+        if dice.below(4) == 0 {
+            db.compact(|_| ControlFlow::Continue(())).expect("merges");
+        }
+        let now = points.info().segments;
+        if now < segments {
+            merges.write_all(b".").expect("logs");
+        }
+        segments = now;
     }
 }
 
@@ -152,7 +170,9 @@ fn nothing_acknowledged_is_lost_when_the_writer_is_killed() {
         }
         acknowledged = look(folder.path(), kill);
     }
-    println!("{kills} kills, {acknowledged} acknowledged calls");
+    let merges = fs::metadata(folder.path().join("merges")).map_or(0, |file| file.len());
+    println!("{kills} kills, {acknowledged} acknowledged calls, {merges} merges seen");
+    assert!(merges * 8 > kills, "the child merged: {merges}");
     assert!(
         acknowledged > kills as usize,
         "the child got to work: {acknowledged}"
@@ -163,7 +183,11 @@ fn nothing_acknowledged_is_lost_when_the_writer_is_killed() {
 fn look(folder: &Path, kill: u64) -> usize {
     let (mut sure, open, acknowledged) = read_log(&folder.join("log"));
     let path = folder.join("k.vecdb");
-    let db = Database::open(&path).unwrap_or_else(|e| panic!("kill {kill}: {e}"));
+    // Without merging: what is due is left for the child.
+    let db = Database::options()
+        .merging(Merging::on_request())
+        .open(&path)
+        .unwrap_or_else(|e| panic!("kill {kill}: {e}"));
     let points = db
         .create_collection("points", CollectionOptions::vectors(DIMENSION))
         .expect("a collection");

@@ -1,4 +1,4 @@
-//! get, list, delete, stats, check.
+//! get, list, delete, stats, check, compact.
 
 use crate::command::{NOTES, Place, with_input};
 
@@ -342,4 +342,49 @@ fn largest_file(folder: &std::path::Path) -> std::path::PathBuf {
         }
     }
     largest.1
+}
+
+#[test]
+fn compact_merges_what_is_due_and_says_so() {
+    let place = Place::empty();
+    let database = vecdb::Database::options()
+        .merging(vecdb::Merging::on_request())
+        .open(place.db())
+        .expect("opens");
+    let points = database
+        .create_collection("points", vecdb::CollectionOptions::vectors(2))
+        .expect("a collection");
+    for id in ["a", "b", "c", "d", "e"] {
+        let vector = vecdb::Vector::new(vec![1.0, 2.0]).expect("finite");
+        let document = vecdb::Document::new(id, "text");
+        points.add_vectors([(document, vector)]).expect("adds");
+        database.flush().expect("seals");
+    }
+    points.delete(["c"]).expect("deletes");
+    drop(points);
+    database.close().expect("closes");
+    let stats = place.run("stats").exits(0).out;
+    assert!(stats.contains("4 to be merged"), "{stats}");
+    let made = place.run("compact --json").exits(0).object();
+    for (name, expected) in [
+        ("merges", 1),
+        ("merged_segments", 4),
+        ("passages", 4),
+        ("dead_passages", 0),
+        ("segments", 1),
+    ] {
+        assert_eq!(made[name], expected, "{name} of {made}");
+    }
+    assert_eq!(made["interrupted"], false);
+    let stats = place.run("stats --json").exits(0).object();
+    assert_eq!(
+        (&stats["segments"], &stats["due_segments"]),
+        (&1.into(), &0.into())
+    );
+    let again = place
+        .run("compact")
+        .exits(0)
+        .says(&["nothing to merge", "1 segment"]);
+    assert_eq!(again.out, "");
+    place.run("check").exits(0);
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::command::{Ran, binary_alone, with_input};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "setup",
     "doctor",
     "demo",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 12] = [
     "list",
     "stats",
     "check",
+    "compact",
     "eval",
     "completions",
 ];
@@ -97,6 +98,7 @@ fn without_a_database_the_error_names_the_option_and_the_variable() {
         "list",
         "stats",
         "check",
+        "compact",
         "ingest x.txt",
     ] {
         vecdb(&line.split_whitespace().collect::<Vec<_>>()).fails_saying(&["--db", "VECDB_DB"]);

@@ -7,7 +7,7 @@
 //! | `ingest.rs` | files in, good and bad |
 //! | `kill.rs` | kill -9 of an ingestion |
 //! | `query.rs` | hits out |
-//! | `documents.rs` | get, list, delete, stats, check |
+//! | `documents.rs` | get, list, delete, stats, check, compact |
 //! | `opening.rs` | databases that are missing, foreign, newer, locked, or of another encoder |
 //! | `evaluation.rs` | eval |
 //! | `setting_up.rs` | setup, doctor, demo |

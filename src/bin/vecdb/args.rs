@@ -6,7 +6,7 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
-    check, completions, delete, demo, doctor, eval, get, ingest, list, query, setup, stats,
+    check, compact, completions, delete, demo, doctor, eval, get, ingest, list, query, setup, stats,
 };
 
 /// The collection that is meant where none is named.
@@ -112,6 +112,9 @@ pub enum Command {
     /// Verify every checksum; list what is damaged
     #[command(after_help = check::AFTER_HELP)]
     Check,
+    /// Merge segments, and free the space of what is deleted
+    #[command(after_help = compact::AFTER_HELP)]
+    Compact(compact::Arguments),
     /// Measure retrieval on queries with known answers
     #[command(after_help = eval::AFTER_HELP)]
     Eval(eval::Arguments),

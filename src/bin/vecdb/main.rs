@@ -22,6 +22,7 @@
 
 mod args;
 mod check;
+mod compact;
 mod completions;
 mod delete;
 mod demo;
@@ -70,6 +71,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<Outcome, Failure> {
         Command::List(arguments) => list::run(arguments, global, output),
         Command::Stats(arguments) => stats::run(arguments, global, output),
         Command::Check => check::run(global, output),
+        Command::Compact(arguments) => compact::run(arguments, global, output),
         Command::Eval(arguments) => eval::run(arguments, global, output),
         Command::Setup(arguments) => setup::run(arguments, global, output),
         Command::Doctor => doctor::run(global, output),

@@ -27,11 +27,13 @@ With --json, one object a collection:
   {\"collection\": \"default\", \"metric\": \"cosine\", \"dimension\": 384 or null,
    \"encoder\": {\"name\": \"…\", \"fingerprint\": \"…\"} or null,
    \"documents\": 37, \"passages\": 1204, \"dead_passages\": 0,
-   \"unsealed_passages\": 0, \"segments\": 1, \"bytes\": 2345678,
+   \"unsealed_passages\": 0, \"segments\": 1, \"due_segments\": 0,
+   \"bytes\": 2345678,
    \"recall\": [{\"filter\": null, \"k\": 10, \"recall\": 0.962, \"low\": 0.951,
                \"high\": 0.971, \"queries\": 500}]}
   dead_passages: of deleted or replaced documents, still on disk
   unsealed_passages: stored, not yet in a segment
+  due_segments: to be merged next, by a long-lived writer or `vecdb compact`
   recall: only with --recall; its numbers are null if there is nothing to find
 
 Exit codes: 0 done, 1 the database has no collection, 2 error.";
@@ -75,6 +77,7 @@ struct StatsObject<'a> {
     dead_passages: u64,
     unsealed_passages: u64,
     segments: u64,
+    due_segments: u64,
     bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     recall: Option<Vec<RecallObject<'a>>>,
@@ -192,6 +195,7 @@ fn object<'a>(info: &'a CollectionInfo, recall: Option<Vec<RecallObject<'a>>>) -
         dead_passages: info.dead_passages,
         unsealed_passages: info.unsealed_passages,
         segments: info.segments,
+        due_segments: info.due_segments,
         bytes: info.bytes,
         recall,
     }
@@ -231,7 +235,14 @@ fn print_info(info: &CollectionInfo, output: &mut Output) -> io::Result<()> {
         ));
     }
     row("passages", passages)?;
-    row("segments", text::grouped(info.segments))?;
+    let mut segments = text::grouped(info.segments);
+    if info.due_segments > 0 {
+        segments.push_str(&format!(
+            ", {} to be merged (`vecdb compact` does it now)",
+            text::grouped(info.due_segments)
+        ));
+    }
+    row("segments", segments)?;
     row("on disk", text::bytes(info.bytes))?;
     let dimension = info.dimension.map_or_else(
         || "no vector yet".into(),
