@@ -2,9 +2,10 @@ use std::path::PathBuf;
 
 use super::*;
 
-/// A committed segment of format 1. It must open and answer for ever, or a migration must exist.
-fn golden_file() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/segment-1.seg")
+/// A committed segment of a format. It must open and answer for ever, or a migration must exist.
+fn golden_file(version: u32) -> PathBuf {
+    let name = format!("tests/golden/segment-{version}.seg");
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 fn golden_documents() -> Vec<EmbeddedDocument> {
@@ -28,14 +29,20 @@ fn golden_documents() -> Vec<EmbeddedDocument> {
 fn write_the_golden_segment() {
     let bytes = bytes_of(8, &golden_documents(), 1);
     assert!(bytes.len() <= 64 * 1024);
-    std::fs::create_dir_all(golden_file().parent().expect("it lies in a folder"))
-        .expect("the folder can be made");
-    std::fs::write(golden_file(), bytes).expect("the file can be written");
+    let path = golden_file(format::VERSION);
+    std::fs::write(path, bytes).expect("the file can be written");
 }
 
 #[test]
-fn a_segment_of_format_1_still_opens_and_answers() {
-    let segment = Segment::open(&golden_file()).expect("committed with the code");
+fn a_segment_of_every_format_still_opens_and_answers() {
+    for version in 1..=format::VERSION {
+        still_answers(version);
+    }
+}
+
+fn still_answers(version: u32) {
+    let segment = Segment::open(&golden_file(version)).expect("committed with the code");
+    assert_eq!(segment.sections.header().version, version);
     segment.verify().expect("as it was written");
     assert_eq!(segment.spec(), &spec(8));
     assert!(segment.has_graph());
