@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use super::calibration::{Calibration, Sample};
+use super::findable::make_findable;
 use super::format::{Header, Kind, VERSION};
-use super::graph::Frozen;
+use super::graph::{Frozen, Graph};
 use super::kernel::Kernel;
 use super::quantise::Quantiser;
 use super::source::{InMemory, OlderGraph, Source, Stop};
@@ -75,16 +76,17 @@ pub(super) fn write(
         let start = older.as_ref().map(OlderGraph::start);
         let graph = Frozen::new(keys.codes, spec.metric, builder, start, options.seed, stop);
         drop(older);
-        let graph = graph.ok_or(Error::Cancelled)?;
+        let mut graph = graph.ok_or(Error::Cancelled)?;
         let sample = Sample {
             keys,
-            graph: graph.as_graph(),
+            graph: Graph::default(),
             quantiser: &quantiser,
             metric: spec.metric,
             seed: options.seed,
             stop,
         };
-        let calibration = Calibration::measure(&sample, vector)?;
+        make_findable(&mut graph, &sample, vector)?;
+        let calibration = Calibration::measure(&sample.over(graph.as_graph()), vector)?;
         Ok((graph.in_walking_order(), calibration))
     });
     let graph = graph.transpose()?;
@@ -171,8 +173,11 @@ fn write_graph(graph: Option<&Frozen>, out: &mut SegmentWriter<'_>) -> io::Resul
         out.section(kind, |out| write_chunked(ids, |id| id.to_le_bytes(), out))
     };
     u32s(Kind::Seeds, graph.map_or(&[], |graph| &graph.seeds), out)?;
-    // Every node of a new graph can be reached from its seeds.
-    u32s(Kind::Orphans, &[], out)?;
+    u32s(
+        Kind::Orphans,
+        graph.map_or(&[], |graph| &graph.orphans),
+        out,
+    )?;
     u32s(
         Kind::Twins,
         graph.map_or(&[], |graph| graph.twins.as_flattened()),

@@ -24,10 +24,13 @@ use crate::vector::Metric;
 const SAMPLES: usize = 256;
 /// Answers of so many rows are measured; others lie between or beyond.
 const KS: [usize; 2] = [10, 100];
-/// Nodes kept, as multiples of k / 10.
-const EFFORTS: [usize; 20] = [
-    10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 160, 224, 320, 480, 640,
+/// Nodes kept beyond k. The first is the least that any walk keeps: what it costs is little, and questions unlike any row
+/// need it where rows find each other with less.
+const BEYOND_K: [usize; 16] = [
+    10, 14, 18, 22, 30, 38, 46, 54, 70, 86, 118, 150, 214, 310, 470, 630,
 ];
+/// Nodes that every walk keeps, at least.
+pub(super) const LEAST_EF: usize = KS[0] + BEYOND_K[0];
 /// Nothing more is to be learned beyond this recall.
 const ENOUGH: f64 = 0.9995;
 const POINT_BYTES: usize = 12;
@@ -49,7 +52,8 @@ type Query<'a> = (u32, &'a [f32]);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Calibration(Vec<Point>);
 
-/// What is calibrated: a graph over coded rows, and the rows themselves.
+/// A graph over coded rows that is tried.
+#[derive(Clone, Copy)]
 pub(super) struct Sample<'a> {
     pub keys: Keys<'a>,
     pub graph: Graph<'a>,
@@ -57,6 +61,16 @@ pub(super) struct Sample<'a> {
     pub metric: Metric,
     pub seed: u64,
     pub stop: Stop<'a>,
+}
+
+impl<'a> Sample<'a> {
+    /// The same over another graph.
+    pub fn over<'g>(&self, graph: Graph<'g>) -> Sample<'g>
+    where
+        'a: 'g,
+    {
+        Sample { graph, ..*self }
+    }
 }
 
 impl Calibration {
@@ -82,8 +96,8 @@ impl Calibration {
         let exact = exact_scores(sample, &queries, rows, &vector)?;
         let mut points = Vec::new();
         for k in KS.into_iter().filter(|&k| k <= rows as usize) {
-            for effort in EFFORTS {
-                let ef = effort * k / KS[0];
+            for beyond in BEYOND_K {
+                let ef = k + beyond;
                 let found = |(query, scores): (&Query<'_>, &Vec<f32>)| {
                     if (sample.stop)() {
                         return Err(Error::Cancelled);
@@ -130,7 +144,7 @@ impl Calibration {
         if k > below {
             ef *= k as f64 / below as f64;
         }
-        Some((ef.ceil() as usize).max(k))
+        Some((ef.ceil() as usize).max(k + BEYOND_K[0]).max(LEAST_EF))
     }
 
     /// Writes the section.
@@ -285,10 +299,10 @@ mod tests {
     fn calibration() -> Calibration {
         let point = |k, ef, recall| Point { k, ef, recall };
         Calibration(vec![
-            point(10, 10, 0.8),
-            point(10, 20, 0.9),
+            point(10, 20, 0.8),
+            point(10, 30, 0.9),
             point(10, 40, 0.99),
-            point(100, 100, 0.9),
+            point(100, 120, 0.9),
             point(100, 200, 0.99),
         ])
     }
@@ -297,14 +311,14 @@ mod tests {
     fn nodes_to_keep_lie_between_and_beyond_what_was_measured() {
         let measured = calibration();
         for (k, target, ef) in [
-            (10, 0.5, Some(10)),
-            (10, 0.85, Some(15)),
-            (10, 0.9, Some(20)),
-            (1, 0.9, Some(20)),
-            (100, 0.9, Some(100)),
-            (55, 0.9, Some(60)),
-            (200, 0.9, Some(200)),
-            (200, 0.5, Some(200)),
+            (10, 0.5, Some(20)),
+            (10, 0.85, Some(25)),
+            (10, 0.9, Some(30)),
+            (1, 0.9, Some(30)),
+            (100, 0.9, Some(120)),
+            (55, 0.9, Some(75)),
+            (200, 0.9, Some(240)),
+            (200, 0.5, Some(240)),
             (10, 0.995, None),
         ] {
             assert_eq!(measured.ef(k, target), ef, "{k} rows at {target}");
@@ -328,7 +342,7 @@ mod tests {
         };
         assert_eq!(forge(0, 0u32.to_le_bytes()), None);
         assert_eq!(forge(4, 9u32.to_le_bytes()), None);
-        assert_eq!(forge(4, 21u32.to_le_bytes()), None);
+        assert_eq!(forge(4, 31u32.to_le_bytes()), None);
         assert_eq!(forge(8, f32::NAN.to_le_bytes()), None);
         assert_eq!(forge(8, 1.5f32.to_le_bytes()), None);
     }

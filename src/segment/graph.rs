@@ -4,7 +4,7 @@
 //!
 //! Upper layers are replaced by at most [`MAX_SEEDS`] of their nodes, which every walk scores first. Rows with equal codes
 //! would crowd each other out of the neighbour lists, so only the first of them is a node and the others are its *twins*,
-//! found through it. Every node is reachable from the seeds; older files have orphans, from which walks start too.
+//! found through it. Every node is reachable from the seeds, and walks start from orphans too (`findable.rs`).
 
 use std::collections::HashMap;
 
@@ -26,6 +26,8 @@ pub(super) struct Frozen {
     /// Shape `[rows, WIDTH]`.
     pub neighbours: Vec<u32>,
     pub seeds: Vec<u32>,
+    /// Nodes where walks start, too.
+    pub orphans: Vec<u32>,
     /// Pairs of a node and a row with the same code, sorted.
     pub twins: Vec<[u32; 2]>,
 }
@@ -60,6 +62,7 @@ impl Frozen {
         Some(Self {
             neighbours,
             seeds,
+            orphans: Vec::new(),
             twins,
         })
     }
@@ -87,7 +90,7 @@ impl Frozen {
                 order.push(row);
             }
         };
-        for &start in &self.seeds {
+        for &start in self.seeds.iter().chain(&self.orphans) {
             place(start, &mut order);
         }
         let mut at = 0;
@@ -118,9 +121,22 @@ impl Frozen {
         let graph = Self {
             neighbours,
             seeds: all(&self.seeds),
+            orphans: all(&self.orphans),
             twins,
         };
         (graph, order)
+    }
+
+    /// Links `node` from the first of `from` that has room; `false` if none has.
+    pub fn link_from_one_of(&mut self, from: &[u32], node: u32) -> bool {
+        for &from in from {
+            let list = &mut self.neighbours[from as usize * WIDTH..][..WIDTH];
+            if let Some(slot) = list.iter_mut().find(|slot| **slot == NONE) {
+                *slot = node;
+                return true;
+            }
+        }
+        false
     }
 
     /// The graph as a reader sees it.
@@ -128,7 +144,7 @@ impl Frozen {
         Graph {
             neighbours: &self.neighbours,
             seeds: &self.seeds,
-            orphans: &[],
+            orphans: &self.orphans,
             twins: &self.twins,
         }
     }
@@ -161,7 +177,7 @@ fn nodes_of(rows: &[u32], twins: &[[u32; 2]], count: u32) -> Vec<u32> {
 }
 
 /// The graph of an open segment.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Graph<'a> {
     neighbours: &'a [u32],
     pub seeds: &'a [u32],

@@ -25,6 +25,7 @@
 //! | `vectors.rs` | codes and rows as slices |
 //! | `builder/` | codes → a raw graph |
 //! | `graph.rs` | the frozen graph: repaired, written, validated |
+//! | `findable.rs` | every row found by its own vector |
 //! | `calibration.rs` | how far a walk has to go for a wanted recall |
 //! | `slots.rs` | sets of slots; which rows are selected |
 //! | `filters.rs` | the filters asked last |
@@ -42,6 +43,7 @@ mod builder;
 mod calibration;
 mod documents;
 mod filters;
+mod findable;
 mod flat;
 mod format;
 mod graph;

@@ -67,7 +67,11 @@ struct World {
 impl World {
     fn new(metric: Metric, random: &mut Random, calls: &[u64]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let db = Database::open(folder.path().join("a.vecdb")).expect("opens");
+        // Which of two equal scores comes first changes when parts are sealed or merged: not between two questions.
+        let still = Database::options()
+            .merging(vecdb::Merging::on_request())
+            .seal_after_idle(std::time::Duration::MAX);
+        let db = still.open(folder.path().join("a.vecdb")).expect("opens");
         let options = CollectionOptions::vectors(DIMENSION).metric(metric);
         let points = db.create_collection("points", options).expect("made");
         let mut held = BTreeMap::new();
