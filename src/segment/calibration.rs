@@ -26,8 +26,8 @@ const SAMPLES: usize = 256;
 const KS: [usize; 2] = [10, 100];
 /// Nodes kept beyond k. The first is the least that any walk keeps: what it costs is little, and questions unlike any row
 /// need it where rows find each other with less.
-const BEYOND_K: [usize; 16] = [
-    10, 14, 18, 22, 30, 38, 46, 54, 70, 86, 118, 150, 214, 310, 470, 630,
+const BEYOND_K: [usize; 17] = [
+    6, 10, 14, 18, 22, 30, 38, 46, 54, 70, 86, 118, 150, 214, 310, 470, 630,
 ];
 /// Nodes that every walk keeps, at least.
 pub(super) const LEAST_EF: usize = KS[0] + BEYOND_K[0];
@@ -312,6 +312,7 @@ mod tests {
         let measured = calibration();
         for (k, target, ef) in [
             (10, 0.5, Some(20)),
+            (1, 0.5, Some(20)),
             (10, 0.85, Some(25)),
             (10, 0.9, Some(30)),
             (1, 0.9, Some(30)),
