@@ -140,6 +140,11 @@ impl Quantiser {
         })
     }
 
+    /// μ, shape `[dimension]`.
+    pub fn centre(&self) -> &[f32] {
+        &self.centre
+    }
+
     /// Codes a query of the segment's dimension, to be compared by `metric`.
     pub fn query(&self, query: &[f32], metric: Metric) -> QueryCode {
         match metric {
