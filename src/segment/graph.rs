@@ -66,9 +66,7 @@ impl Frozen {
             twins,
         })
     }
-}
 
-impl Frozen {
     /// The graph with its nodes numbered in the order in which a walk from the seeds on can meet them, breadth first, each
     /// node's twins behind it, so that what is read together stands together. Also returns the row that each number stands
     /// for.
@@ -76,13 +74,7 @@ impl Frozen {
         let rows = self.neighbours.len() / WIDTH;
         let mut order = Vec::with_capacity(rows);
         let mut slots = vec![NONE; rows];
-        let twins_of = |node: u32| {
-            let start = self.twins.partition_point(|pair| pair[0] < node);
-            self.twins[start..]
-                .iter()
-                .take_while(move |pair| pair[0] == node)
-                .map(|pair| pair[1])
-        };
+        let graph = self.as_graph();
         let mut place = |row: u32, order: &mut Vec<u32>| {
             let slot = &mut slots[row as usize];
             if *slot == NONE {
@@ -96,13 +88,11 @@ impl Frozen {
         let mut at = 0;
         while let Some(&row) = order.get(at) {
             at += 1;
-            for twin in twins_of(row) {
+            for twin in graph.twins(row) {
                 place(twin, &mut order);
             }
-            for &neighbour in &self.neighbours[row as usize * WIDTH..][..WIDTH] {
-                if neighbour != NONE {
-                    place(neighbour, &mut order);
-                }
+            for &neighbour in graph.neighbours(row) {
+                place(neighbour, &mut order);
             }
         }
         // None, if the repair did what it says.

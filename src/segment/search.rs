@@ -53,10 +53,10 @@ pub(super) fn search(
         }
         _ => None,
     };
-    let mut hits = match walked {
-        Some(slots) => rerank(space, nearest.vector, k, slots)?,
-        None => scan(space, nearest, code, &selection.slots(slots))?,
+    let Some(walked) = walked else {
+        return scan(space, nearest, code, &selection.slots(slots));
     };
+    let mut hits = rerank(space, nearest.vector, k, walked)?;
     hits.retain(|hit| hit.score >= nearest.least_score);
     Ok(hits)
 }

@@ -28,6 +28,14 @@ struct Section {
     first_block: usize,
 }
 
+impl Section {
+    /// Where a block lies in the section.
+    fn block(&self, block: usize) -> Range<usize> {
+        let start = block * BLOCK_BYTES;
+        start..self.range.len().min(start + BLOCK_BYTES)
+    }
+}
+
 /// A file's sections: where they lie, and which of their blocks are known to be as they were written.
 pub(super) struct Sections {
     path: PathBuf,
@@ -175,15 +183,9 @@ impl Sections {
             read.map_err(Error::io("read", &self.path))
         };
         for block in part.start / BLOCK_BYTES..part.end.div_ceil(BLOCK_BYTES) {
-            let index = section.first_block + block;
-            let (word, bit) = (&self.verified[index / 64], 1u64 << (index % 64));
-            if word.load(Ordering::Relaxed) & bit == 0 {
-                let start = block * BLOCK_BYTES;
-                read(start..section.range.len().min(start + BLOCK_BYTES), bytes)?;
-                if xxh3_64(bytes) != self.checksums[index] {
-                    return Err(self.damaged(kind, start, "the checksum of a block differs"));
-                }
-                word.fetch_or(bit, Ordering::Relaxed);
+            if !self.is_verified(kind, block) {
+                read(section.block(block), bytes)?;
+                self.verify_block(kind, block, bytes)?;
             }
         }
         read(part, bytes)
@@ -222,18 +224,27 @@ impl Sections {
         let section = &self.table[kind.place()];
         let bytes = &self.map.bytes()[section.range.clone()];
         for block in blocks {
-            let index = section.first_block + block;
-            let (word, bit) = (&self.verified[index / 64], 1u64 << (index % 64));
-            if !again && word.load(Ordering::Relaxed) & bit != 0 {
-                continue;
+            if again || !self.is_verified(kind, block) {
+                self.verify_block(kind, block, &bytes[section.block(block)])?;
             }
-            let start = block * BLOCK_BYTES;
-            let end = bytes.len().min(start + BLOCK_BYTES);
-            if xxh3_64(&bytes[start..end]) != self.checksums[index] {
-                return Err(self.damaged(kind, start, "the checksum of a block differs"));
-            }
-            word.fetch_or(bit, Ordering::Relaxed);
         }
+        Ok(())
+    }
+
+    #[inline]
+    fn is_verified(&self, kind: Kind, block: usize) -> bool {
+        let index = self.table[kind.place()].first_block + block;
+        self.verified[index / 64].load(Ordering::Relaxed) & (1 << (index % 64)) != 0
+    }
+
+    /// Compares the checksum of a block, wherever its bytes were read from.
+    fn verify_block(&self, kind: Kind, block: usize, bytes: &[u8]) -> Result<()> {
+        let index = self.table[kind.place()].first_block + block;
+        if xxh3_64(bytes) != self.checksums[index] {
+            let at = block * BLOCK_BYTES;
+            return Err(self.damaged(kind, at, "the checksum of a block differs"));
+        }
+        self.verified[index / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
         Ok(())
     }
 }
