@@ -68,9 +68,7 @@ impl Vector {
 
     /// The Euclidean length.
     fn norm(&self) -> f64 {
-        // f64: the squares of large f32 components overflow f32.
-        let square = |&x: &f32| f64::from(x) * f64::from(x);
-        self.0.iter().map(square).sum::<f64>().sqrt()
+        product(&self.0, &self.0).sqrt()
     }
 
     /// The number of components.
@@ -147,6 +145,26 @@ impl std::fmt::Display for Metric {
             Self::L2 => "l2",
         })
     }
+}
+
+/// `Σ a·b` in f64: the squares of large f32 components overflow f32.
+pub(crate) fn product(a: &[f32], b: &[f32]) -> f64 {
+    sum_lanes(a, b, |a, b| f64::from(a) * f64::from(b))
+}
+
+/// The sum of a term of each pair, in eight lanes: one sum after the other would wait for each addition.
+#[inline]
+pub(crate) fn sum_lanes<A: Copy, B: Copy>(a: &[A], b: &[B], term: impl Fn(A, B) -> f64) -> f64 {
+    const LANES: usize = 8;
+    let mut sums = [0.0; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            sums[lane] += term(a[lane], b[lane]);
+        }
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(&a, &b)| term(a, b)).sum();
+    sums.iter().sum::<f64>() + rest
 }
 
 #[cfg(test)]

@@ -202,8 +202,11 @@ impl<'a> Search<'a> {
 
     /// Asks for what [`scored`](Self::scored) reads from memory: for many hits at once the waits overlap.
     pub fn prefetch(&self, found: &[Found]) {
-        for found in found {
-            self.parts[found.part].segment.prefetch_row(found.row);
+        for Found { part, row, .. } in found {
+            self.parts[*part].segment.prefetch_row(*row);
+        }
+        for Found { part, row, .. } in found {
+            self.parts[*part].segment.prefetch_id(*row);
         }
     }
 

@@ -8,10 +8,11 @@ use super::calibration::{Calibration, Sample};
 use super::findable::make_findable;
 use super::format::{Header, Kind, VERSION};
 use super::graph::{Frozen, Graph};
+use super::int4::{Int4, Int4Codes};
 use super::kernel::Kernel;
 use super::quantise::Quantiser;
 use super::source::{InMemory, OlderGraph, Source, Stop};
-use super::vectors::{Codes, Keys};
+use super::vectors::{AnyCodes, Codes, Keys};
 use super::writer::SegmentWriter;
 use super::{BuildOptions, EmbeddedDocument, SegmentSpec, documents as tables, text};
 use crate::error::{Error, Result};
@@ -60,40 +61,54 @@ pub(super) fn write(
     let (quantiser, codes) = Quantiser::fit(source.rows(), spec.dimension, vector)?;
     go_on()?;
     let kernel = Kernel::best();
-    let keys = Codes::new(&codes, spec.dimension);
-    let squares = match spec.metric {
-        Metric::Cosine | Metric::Dot => Vec::new(),
-        Metric::L2 => keys.squares(kernel),
-    };
-    let keys = Keys {
-        codes: keys,
-        kernel,
-        squares: &squares,
-    };
+    let codes = Codes::new(&codes, spec.dimension);
     let graph = (source.rows() as usize >= options.graph_from_rows.max(1)).then(|| {
         let builder = options.builder.get();
         let older = source.older_graph()?;
         let start = older.as_ref().map(OlderGraph::start);
-        let graph = Frozen::new(keys.codes, spec.metric, builder, start, options.seed, stop);
+        let graph = Frozen::new(codes, spec.metric, builder, start, options.seed, stop);
         drop(older);
         let mut graph = graph.ok_or(Error::Cancelled)?;
+        let int4 = Int4::fit(codes, spec.dimension, &quantiser);
+        let recoded = int4.as_ref().map(|int4| int4.recoded.quantiser(&quantiser));
+        let (walked, walked_quantiser) = match (&int4, &recoded) {
+            (Some(int4), Some(recoded)) => {
+                let codes = Int4Codes::new(&int4.codes, spec.dimension);
+                (AnyCodes::Int4(codes), recoded)
+            }
+            _ => (AnyCodes::Int8(codes), &quantiser),
+        };
+        let squares = match spec.metric {
+            Metric::Cosine | Metric::Dot => Vec::new(),
+            Metric::L2 => walked.squares(spec.dimension, kernel),
+        };
         let sample = Sample {
-            keys,
+            keys: Keys {
+                codes: walked,
+                kernel,
+                squares: &squares,
+            },
             graph: Graph::default(),
-            quantiser: &quantiser,
+            quantiser: walked_quantiser,
             metric: spec.metric,
             seed: options.seed,
             stop,
         };
         make_findable(&mut graph, &sample, vector)?;
         let calibration = Calibration::measure(&sample.over(graph.as_graph()), vector)?;
-        Ok((graph.in_walking_order(), calibration))
+        let (graph, order) = graph.in_walking_order();
+        Ok(Walked {
+            graph,
+            order,
+            calibration,
+            int4,
+        })
     });
-    let graph = graph.transpose()?;
-    let calibration = graph.as_ref().map(|(_, calibration)| calibration);
-    let order = graph.as_ref().map(|((_, order), _)| order.as_slice());
+    let walked: Option<Walked> = graph.transpose()?;
+    let walked = walked.as_ref();
+    let order = walked.map(|walked| walked.order.as_slice());
     let row = |slot: u32| order.map_or(slot, |order| order[slot as usize]);
-    let graph = graph.as_ref().map(|((graph, _), _)| graph);
+    let int4 = walked.and_then(|walked| walked.int4.as_ref());
     let text = text::write(source, options.scratch.as_deref(), stop)?;
     let header = Header {
         version: VERSION,
@@ -117,11 +132,10 @@ pub(super) fn write(
         out.section(Kind::RowDocuments, |out| {
             tables::write_row_documents(source, out)
         })?;
-        write_graph(graph, &mut out)?;
+        write_graph(walked.map(|walked| &walked.graph), &mut out)?;
         out.section(Kind::Codes, |out| {
-            (0..source.rows()).try_for_each(|slot| {
-                write_chunked(keys.codes.row(row(slot)), |&code| [code as u8], out)
-            })
+            (0..source.rows())
+                .try_for_each(|slot| write_chunked(codes.row(row(slot)), |&code| [code as u8], out))
         })?;
         out.section(Kind::Vectors, |out| {
             (0..source.rows()).try_for_each(|slot| {
@@ -133,12 +147,31 @@ pub(super) fn write(
             write_chunked(order.unwrap_or_default(), |row| row.to_le_bytes(), out)
         })?;
         out.section(Kind::Calibration, |out| {
-            calibration.map_or(Ok(()), |calibration| calibration.write(out))
+            walked.map_or(Ok(()), |walked| walked.calibration.write(out))
+        })?;
+        out.section(Kind::Int4Quantiser, |out| {
+            int4.map_or(Ok(()), |int4| int4.recoded.write(out))
+        })?;
+        out.section(Kind::Int4Codes, |out| {
+            int4.map_or(Ok(()), |int4| {
+                let codes = Int4Codes::new(&int4.codes, spec.dimension);
+                (0..source.rows()).try_for_each(|slot| out.write_all(codes.row(row(slot))))
+            })
         })?;
         text.write(&mut out)?;
         out.finish()
     };
     write().map(drop).map_err(|source| told("write", source))
+}
+
+/// What a segment has for walks.
+struct Walked {
+    graph: Frozen,
+    /// The row of each slot.
+    order: Vec<u32>,
+    calibration: Calibration,
+    /// In the order of rows.
+    int4: Option<Int4>,
 }
 
 /// The error of a step that may have carried one of ours through `std::io`.

@@ -216,6 +216,12 @@ impl<'a> Tables<'a> {
         prefetch_line(&self.ranges[row as usize * RANGE_BYTES..]);
     }
 
+    /// Asks for the id of the row's document from memory.
+    pub fn prefetch_id(&self, row: u32) {
+        let start = self.entry(self.document_of(row)).id_start as usize;
+        prefetch_line(self.ids.get(start..).unwrap_or_default());
+    }
+
     pub fn document_of(&self, row: u32) -> u32 {
         // As many documents as rows: each has one, its own number.
         if self.entries.len() == ENTRY_BYTES * self.row_documents.len() {

@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 
 use super::quantise::QueryCode;
 use super::rerank::{best_first, candidates_for, rerank};
-use super::vectors::Space;
+use super::vectors::{Keys, Space};
 use super::{Nearest, RowHit};
 use crate::error::Result;
 
@@ -19,6 +19,7 @@ const ROWS_AT_ONCE: usize = 4_096;
 /// The best `k` rows of `slots`, best first. Fewer only if `slots` are fewer, or no more reach the least score.
 pub(super) fn scan(
     space: Space<'_>,
+    keys: Keys<'_>,
     nearest: &Nearest<'_>,
     code: &QueryCode,
     slots: &[u32],
@@ -28,10 +29,10 @@ pub(super) fn scan(
     if k == 0 {
         return Ok(Vec::new());
     }
-    let mut keys = Vec::with_capacity(slots.len());
-    space.keys.of(code, slots, &mut keys);
+    let mut found = Vec::with_capacity(slots.len());
+    keys.of(code, slots, &mut found);
     let wanted = code.least_key(nearest.least_score);
-    let best = best_keys(&keys, candidates_for(k).min(slots.len()), wanted);
+    let best = best_keys(&found, candidates_for(k).min(slots.len()), wanted);
     let first = rerank(space, query, k, best.iter().map(|&at| slots[at as usize]))?;
     let least = match first.last() {
         Some(worst) if first.len() == k => wanted.max(code.least_key(worst.score)),
@@ -39,7 +40,7 @@ pub(super) fn scan(
     };
     let possible = slots
         .iter()
-        .zip(&keys)
+        .zip(&found)
         .filter(|&(_, &key)| key >= least)
         .map(|(&slot, _)| slot);
     let mut hits = rerank(space, query, k, possible)?;
@@ -50,17 +51,18 @@ pub(super) fn scan(
 /// All rows of `slots` whose score reaches `least_score`, best first.
 pub(super) fn within(
     space: Space<'_>,
+    keys: Keys<'_>,
     query: &[f32],
     code: &QueryCode,
     least_score: f32,
     slots: &[u32],
 ) -> Result<Vec<RowHit>> {
     let least = code.least_key(least_score);
-    let (mut hits, mut keys) = (Vec::new(), Vec::with_capacity(ROWS_AT_ONCE));
+    let (mut hits, mut found) = (Vec::new(), Vec::with_capacity(ROWS_AT_ONCE));
     for slots in slots.chunks(ROWS_AT_ONCE) {
-        keys.clear();
-        space.keys.of(code, slots, &mut keys);
-        for (&slot, _) in slots.iter().zip(&keys).filter(|&(_, &key)| key >= least) {
+        found.clear();
+        keys.of(code, slots, &mut found);
+        for (&slot, _) in slots.iter().zip(&found).filter(|&(_, &key)| key >= least) {
             let hit = space.hit(query, slot)?;
             if hit.score >= least_score {
                 hits.push(hit);

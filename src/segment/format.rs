@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::error::{Error, Result};
 
 /// The format that this code writes. It reads all from 1 on.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// Sections start on multiples of this.
 pub(super) const ALIGNMENT: usize = 64;
 /// One checksum covers so many bytes of a section.
@@ -80,6 +80,10 @@ kinds! {
     Order = 14, "the order of the rows";
     /// Recall by nodes kept.
     Calibration = 15, "the calibration";
+    /// Scale and errors of the int4 codes.
+    Int4Quantiser = 23, "the int4 quantiser";
+    /// int4 codes, rows padded to 64 bytes.
+    Int4Codes = 24, "the int4 codes";
     /// tantivy's `meta.json`.
     TextMeta = 16, "the text index's description";
     /// tantivy's fast fields.
@@ -99,14 +103,19 @@ kinds! {
 impl Kind {
     /// Verified by every open. The others are verified where they are first read.
     pub fn is_small(self) -> bool {
-        (self as u32) <= Self::RowDocuments as u32 || self == Self::Calibration
+        (self as u32) <= Self::RowDocuments as u32
+            || matches!(self, Self::Calibration | Self::Int4Quantiser)
     }
 
     /// The sections of a version's files, in their order.
     pub fn of_version(version: u32) -> impl Iterator<Item = Self> {
-        let is_new = |kind: Self| matches!(kind, Self::Order | Self::Calibration);
+        let since = |kind: Self| match kind {
+            Self::Order | Self::Calibration => 2,
+            Self::Int4Quantiser | Self::Int4Codes => 3,
+            _ => 1,
+        };
         let all = Self::ALL.iter().copied();
-        all.filter(move |&kind| version >= 2 || !is_new(kind))
+        all.filter(move |&kind| version >= since(kind))
     }
 }
 

@@ -205,6 +205,8 @@ impl<'a> Graph<'a> {
                 Kind::Orphans,
                 Kind::Order,
                 Kind::Calibration,
+                Kind::Int4Quantiser,
+                Kind::Int4Codes,
             ];
             return none
                 .into_iter()

@@ -21,6 +21,7 @@
 //! | `documents.rs` | the tables of documents and rows |
 //! | `ids.rs` | which ids a segment cannot hold |
 //! | `quantise.rs` | f32 → int8, with a proven bound on the error |
+//! | `int4.rs` | int8 → int4, which walks read |
 //! | `kernel/` | dot products for each instruction set (unsafe: intrinsics) |
 //! | `vectors.rs` | codes and rows as slices |
 //! | `builder/` | codes → a raw graph |
@@ -48,6 +49,7 @@ mod flat;
 mod format;
 mod graph;
 mod ids;
+mod int4;
 mod kernel;
 mod map;
 mod merge;
@@ -84,15 +86,17 @@ use filters::FilterCache;
 use format::Kind;
 use graph::Graph;
 use ids::IdFilter;
+use int4::Int4Codes;
 use kernel::Kernel;
 use map::{Map, as_i8, as_u32};
 pub(crate) use merge::{Merge, rows_within};
-use quantise::{Quantiser, QueryCode, stride};
+use quantise::{Quantiser, QueryCode, Recoded, stride};
+use search::Walkable;
 use sections::Sections;
 pub(crate) use slots::{Selection, SlotSet};
 pub(crate) use source::Stop;
 use text::TextIndex;
-use vectors::{Codes, Keys, Order, Rows, Space};
+use vectors::{AnyCodes, Codes, Keys, Order, Rows, Space};
 
 /// What all rows of a segment share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,7 +169,7 @@ pub enum Residency {
     #[default]
     Mapped,
     /// From a copy in memory, in huge pages where the system has them, made at the first search. Faster where there are
-    /// many rows; a segment takes about as much memory as its passages have components, and 128 bytes a passage more.
+    /// many rows; a passage takes about half as many bytes as it has components, and 132 more.
     Pinned,
 }
 
@@ -178,10 +182,18 @@ pub(crate) struct Segment {
     sections: Arc<Sections>,
     residency: Residency,
     calibration: Calibration,
-    /// Codes, graph and order are as they were written, and make sense.
-    searchable: OnceLock<()>,
-    /// The product of each slot's code with itself, where the metric needs it.
+    /// What the int4 codes stand for, if there are any.
+    int4: Option<Quantiser>,
+    /// The order is as it was written, and makes sense;
+    ordered: OnceLock<()>,
+    /// so are the codes that a scan reads,
+    scannable: OnceLock<()>,
+    /// and the graph and the codes that a walk reads.
+    walkable: OnceLock<()>,
+    /// The product of each slot's code with itself, where the metric needs it: of the codes that a scan reads,
     squares: OnceLock<Vec<i32>>,
+    /// and of those that a walk reads.
+    walked_squares: OnceLock<Vec<i32>>,
     /// The slot of each row; empty where it is the row's own number.
     slots: OnceLock<Vec<u32>>,
     filters: FilterCache,
@@ -226,6 +238,16 @@ impl Segment {
         sections.expect_length(Kind::Vectors, rows.checked_mul(4 * dimension))?;
         let quantiser = Quantiser::read(sections.bytes(Kind::Quantiser))
             .ok_or_else(|| sections.damaged(Kind::Quantiser, 0, "it holds what no rows give"))?;
+        let int4 = match sections.bytes(Kind::Int4Quantiser) {
+            [] => None,
+            bytes => Some(Recoded::read(bytes).ok_or_else(|| {
+                sections.damaged(Kind::Int4Quantiser, 0, "it holds what no codes give")
+            })?),
+        };
+        let [section_bytes, row_bytes] =
+            int4.map_or([0; 2], |_| [int4::SECTION_BYTES, int4::stride(dimension)]);
+        sections.expect_length(Kind::Int4Quantiser, Some(section_bytes))?;
+        sections.expect_length(Kind::Int4Codes, rows.checked_mul(row_bytes))?;
         Tables::new(&sections).validate(&sections)?;
         Graph::check_lengths(&sections)?;
         let calibration = Calibration::read(sections.bytes(Kind::Calibration))
@@ -240,8 +262,12 @@ impl Segment {
             sections,
             residency: Residency::Mapped,
             calibration,
-            searchable: OnceLock::new(),
+            int4: int4.map(|recoded| recoded.quantiser(&quantiser)),
+            ordered: OnceLock::new(),
+            scannable: OnceLock::new(),
+            walkable: OnceLock::new(),
             squares: OnceLock::new(),
+            walked_squares: OnceLock::new(),
             slots: OnceLock::new(),
             filters: FilterCache::default(),
             quantiser,
@@ -258,7 +284,8 @@ impl Segment {
         Kind::ALL
             .iter()
             .try_for_each(|&kind| self.sections.verify(kind))?;
-        self.make_searchable()
+        self.make_scannable()?;
+        self.make_walkable()
     }
 
     pub fn spec(&self) -> &SegmentSpec {
@@ -288,9 +315,14 @@ impl Segment {
             .flatten()
     }
 
-    /// Asks for what tells a hit's document from memory.
+    /// Asks for what tells a hit's document from memory;
     pub fn prefetch_row(&self, row: u32) {
         self.tables().prefetch_row(row);
+    }
+
+    /// once that is there, for the document's id.
+    pub fn prefetch_id(&self, row: u32) {
+        self.tables().prefetch_id(row);
     }
 
     pub fn document_id(&self, document: u32) -> &str {
@@ -388,9 +420,15 @@ impl Segment {
     /// # Errors
     /// [`Error::Dimension`] if `query` is of another length than the rows; [`Error::Damaged`].
     pub fn search(&self, nearest: &Nearest<'_>, selection: Selection<'_>) -> Result<Vec<RowHit>> {
-        let (code, space) = self.prepare(nearest.vector)?;
-        let graph = Graph::new(&self.sections).map(|graph| (graph, &self.calibration));
-        search::search(space, graph, nearest, &code, selection)
+        self.check_dimension(nearest.vector)?;
+        if let Some(walkable) = self.walkable()?
+            && let Some(hits) = search::walk(self.space()?, walkable, nearest, selection)?
+        {
+            return Ok(hits);
+        }
+        let (keys, code) = self.scanned(nearest.vector)?;
+        let slots = selection.slots(self.rows());
+        flat::scan(self.space()?, keys, nearest, &code, &slots)
     }
 
     /// All selected rows with at least this score, best first; ties by row. Exact.
@@ -403,8 +441,10 @@ impl Segment {
         least_score: f32,
         selection: Selection<'_>,
     ) -> Result<Vec<RowHit>> {
-        let (code, space) = self.prepare(vector)?;
-        search::within(space, vector, &code, least_score, selection)
+        self.check_dimension(vector)?;
+        let (keys, code) = self.scanned(vector)?;
+        let slots = selection.slots(self.rows());
+        flat::within(self.space()?, keys, vector, &code, least_score, &slots)
     }
 
     /// The row's vector, shape `[dimension]`.
@@ -418,24 +458,22 @@ impl Segment {
 
     /// The slot of each row; empty where it is the row's own number.
     fn slots(&self) -> Result<&[u32]> {
-        self.make_searchable()?;
+        self.make_ordered()?;
         Ok(self.slots.get_or_init(|| self.order().slots()))
     }
 
-    fn prepare(&self, query: &[f32]) -> Result<(QueryCode, Space<'_>)> {
-        if query.len() != self.spec.dimension {
-            return Err(Error::Dimension {
-                expected: self.spec.dimension,
-                given: query.len(),
-            });
+    fn check_dimension(&self, query: &[f32]) -> Result<()> {
+        let (expected, given) = (self.spec.dimension, query.len());
+        if expected == given {
+            Ok(())
+        } else {
+            Err(Error::Dimension { expected, given })
         }
-        let space = self.space()?;
-        Ok((self.quantiser.query(query, self.spec.metric), space))
     }
 
     /// The graph and the row of each of its nodes, verified; `None` if it has none.
     fn graph(&self) -> Result<Option<(Graph<'_>, Order<'_>)>> {
-        self.make_searchable()?;
+        self.make_walkable()?;
         Ok(Graph::new(&self.sections).map(|graph| (graph, self.order())))
     }
 
@@ -459,53 +497,125 @@ impl Segment {
         Order::new(as_u32(self.sections.bytes(Kind::Order)))
     }
 
-    /// The codes and the graph say which rows are scored, so all of them are verified before the first search.
-    fn make_searchable(&self) -> Result<()> {
-        if self.searchable.get().is_some() {
-            return Ok(());
-        }
-        for kind in [
-            Kind::Codes,
-            Kind::Order,
-            Kind::Seeds,
-            Kind::Orphans,
-            Kind::Twins,
-            Kind::Neighbours,
-        ] {
-            self.sections.verify_once(kind)?;
-        }
-        Graph::validate(&self.sections)?;
-        if let Some(at) = self.order().wrong(self.rows()) {
-            return Err(self
-                .sections
-                .damaged(Kind::Order, 4 * at, "it is no order of the rows"));
-        }
-        if self.residency == Residency::Pinned {
-            self.sections
-                .pin(&[Kind::Codes, Kind::Neighbours, Kind::Order])?;
-        }
-        // Another thread may have come first, to the same end.
-        let _ = self.searchable.set(());
-        Ok(())
-    }
-
-    fn space(&self) -> Result<Space<'_>> {
-        self.make_searchable()?;
-        let (dimension, metric, kernel) = (self.spec.dimension, self.spec.metric, Kernel::best());
-        let codes = Codes::new(as_i8(self.sections.bytes(Kind::Codes)), dimension);
-        let squares: &[i32] = match metric {
-            Metric::Cosine | Metric::Dot => &[],
-            Metric::L2 => self.squares.get_or_init(|| codes.squares(kernel)),
-        };
-        Ok(Space {
-            keys: Keys {
-                codes,
-                kernel,
-                squares,
-            },
-            rows: Rows::new(&self.sections, dimension),
-            order: self.order(),
-            metric,
+    /// The order says which row is scored, and codes and graph say which are not, so all of what a search reads of them is
+    /// verified before it.
+    fn make_ordered(&self) -> Result<()> {
+        once(&self.ordered, || {
+            self.sections.verify_once(Kind::Order)?;
+            match self.order().wrong(self.rows()) {
+                None => Ok(()),
+                Some(at) => {
+                    let what = "it is no order of the rows";
+                    Err(self.sections.damaged(Kind::Order, 4 * at, what))
+                }
+            }
         })
     }
+
+    fn make_scannable(&self) -> Result<()> {
+        once(&self.scannable, || {
+            self.make_ordered()?;
+            self.sections.verify_once(Kind::Codes)?;
+            if self.residency == Residency::Pinned && Graph::new(&self.sections).is_none() {
+                self.sections.pin(&[Kind::Codes])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn make_walkable(&self) -> Result<()> {
+        once(&self.walkable, || {
+            if Graph::new(&self.sections).is_none() {
+                return Ok(());
+            }
+            self.make_ordered()?;
+            let codes = self.walked_kind();
+            for kind in [
+                codes,
+                Kind::Seeds,
+                Kind::Orphans,
+                Kind::Twins,
+                Kind::Neighbours,
+            ] {
+                self.sections.verify_once(kind)?;
+            }
+            Graph::validate(&self.sections)?;
+            if self.residency == Residency::Pinned {
+                self.sections.pin(&[codes, Kind::Neighbours, Kind::Order])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The codes that walks read.
+    fn walked_kind(&self) -> Kind {
+        match self.int4 {
+            Some(_) => Kind::Int4Codes,
+            None => Kind::Codes,
+        }
+    }
+
+    /// What a walk reads, verified. `None` without a graph.
+    fn walkable(&self) -> Result<Option<Walkable<'_>>> {
+        self.make_walkable()?;
+        let Some(graph) = Graph::new(&self.sections) else {
+            return Ok(None);
+        };
+        let (bytes, dimension) = (self.sections.bytes(self.walked_kind()), self.spec.dimension);
+        let (codes, quantiser) = match &self.int4 {
+            Some(quantiser) => (AnyCodes::Int4(Int4Codes::new(bytes, dimension)), quantiser),
+            None => (
+                AnyCodes::Int8(Codes::new(as_i8(bytes), dimension)),
+                &self.quantiser,
+            ),
+        };
+        Ok(Some(Walkable {
+            graph,
+            keys: self.keys(codes, &self.walked_squares),
+            quantiser,
+            calibration: &self.calibration,
+        }))
+    }
+
+    /// What a scan reads, verified, and the query to compare it with.
+    fn scanned(&self, query: &[f32]) -> Result<(Keys<'_>, QueryCode)> {
+        self.make_scannable()?;
+        let bytes = as_i8(self.sections.bytes(Kind::Codes));
+        let codes = AnyCodes::Int8(Codes::new(bytes, self.spec.dimension));
+        let code = self.quantiser.query(query, self.spec.metric);
+        Ok((self.keys(codes, &self.squares), code))
+    }
+
+    fn keys<'a>(&'a self, codes: AnyCodes<'a>, squares: &'a OnceLock<Vec<i32>>) -> Keys<'a> {
+        let (dimension, metric, kernel) = (self.spec.dimension, self.spec.metric, Kernel::best());
+        let squares: &[i32] = match metric {
+            Metric::Cosine | Metric::Dot => &[],
+            Metric::L2 => squares.get_or_init(|| codes.squares(dimension, kernel)),
+        };
+        Keys {
+            codes,
+            kernel,
+            squares,
+        }
+    }
+
+    /// The rows themselves, and which of them stands in which slot, verified.
+    fn space(&self) -> Result<Space<'_>> {
+        self.make_ordered()?;
+        Ok(Space {
+            kernel: Kernel::best(),
+            rows: Rows::new(&self.sections, self.spec.dimension),
+            order: self.order(),
+            metric: self.spec.metric,
+        })
+    }
+}
+
+/// Does what is done once; again if it failed. Another thread may do it too, to the same end.
+fn once(done: &OnceLock<()>, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    if done.get().is_none() {
+        work()?;
+        let _ = done.set(());
+    }
+    Ok(())
 }

@@ -20,14 +20,28 @@ use std::io::{self, Write};
 use super::format::u64_at;
 use super::map::as_f32;
 use crate::error::Result;
-use crate::vector::Metric;
+use crate::vector::{Metric, product, sum_lanes};
 
 /// Bytes before μ in the section.
 const FIXED_BYTES: usize = 32;
 
+/// int8 codes have a multiple of so many components.
+const PADDING: usize = 64;
+
 /// Bytes of one row's code.
 pub(super) fn stride(dimension: usize) -> usize {
-    dimension.next_multiple_of(64)
+    dimension.next_multiple_of(PADDING)
+}
+
+/// Codes made of codes: what they stand for, beside what those stood for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Recoded {
+    /// One step of the new codes.
+    pub scale: f64,
+    /// The longest difference between what a row's codes stand for, before and after.
+    pub longest_error: f64,
+    /// The root of the mean square of these differences.
+    pub typical_error: f64,
 }
 
 /// How a segment's rows were coded.
@@ -41,6 +55,10 @@ pub(super) struct Quantiser {
     longest_code: f64,
     /// The longest row.
     longest_row: f64,
+    /// The error that rows have as a rule, where it is known to be less than the longest.
+    typical_error: f64,
+    /// Codes of a query have a multiple of so many components.
+    padding: usize,
     /// μ, shape `[dimension]`.
     centre: Vec<f32>,
 }
@@ -94,6 +112,8 @@ impl Quantiser {
             longest_error,
             longest_code,
             longest_row,
+            typical_error: longest_error,
+            padding: PADDING,
             centre,
         };
         Ok((quantiser, codes))
@@ -131,13 +151,33 @@ impl Quantiser {
             return None;
         }
         let scale = value(0).filter(|&scale| scale > 0.0)?;
+        let longest_error = value(1)?;
         Some(Self {
             scale,
-            longest_error: value(1)?,
+            longest_error,
             longest_code: value(2)?,
             longest_row: value(3)?,
+            typical_error: longest_error,
+            padding: PADDING,
             centre,
         })
+    }
+
+    /// That of other codes of the same rows; `recoded` tells how they differ from the codes of this one.
+    pub fn recoded(&self, recoded: Recoded, padding: usize) -> Self {
+        Self {
+            scale: recoded.scale,
+            longest_error: self.longest_error + recoded.longest_error,
+            longest_code: self.longest_code + recoded.longest_error,
+            typical_error: self.longest_error + recoded.typical_error,
+            padding,
+            ..self.clone()
+        }
+    }
+
+    /// s: one step of a code.
+    pub fn scale(&self) -> f64 {
+        self.scale
     }
 
     /// μ, shape `[dimension]`.
@@ -154,22 +194,22 @@ impl Quantiser {
     }
 
     fn by_product(&self, query: &[f32]) -> QueryCode {
-        let coded = Coded::new(query, |_| 0.0, 0.0);
-        let (mut square, mut at_centre) = (0.0, 0.0);
-        for (&x, &centre) in query.iter().zip(&self.centre) {
-            square += f64::from(x) * f64::from(x);
-            at_centre += f64::from(x) * f64::from(centre);
-        }
-        let norm = square.sqrt();
+        let coded = Coded::new(query, self.padding, |_| 0.0, 0.0);
+        let norm = product(query, query).sqrt();
+        let at_centre = product(query, &self.centre);
         let coding = norm * self.longest_error + coded.error * self.longest_code;
+        let typical = norm * self.typical_error + coded.error * self.longest_code;
+        let unit = self.scale * coded.step;
         let terms = query.len() as f64;
         // What the f32 product itself may be off, n·ε·|q|·|x|, and a little for the f64 sums here.
         let rounding =
             terms * f64::from(f32::EPSILON) * norm * self.longest_row + terms * UNDERFLOW;
         QueryCode {
+            offset: 15 * coded.code.iter().map(|&k| i32::from(k)).sum::<i32>(),
             code: coded.code,
+            doubt: doubt(typical / unit, query.len()),
             estimate: Estimate::Product {
-                unit: self.scale * coded.step,
+                unit,
                 at_centre,
                 bound: (coding + rounding) * 1.000_001,
             },
@@ -181,15 +221,22 @@ impl Quantiser {
         let most = query.len() as f64 * 127.0 * 127.0;
         let most_ratio = 2.0 * (f64::from(i32::MAX) / most - 1.0);
         let centre = |at: usize| self.centre.get(at).map_or(0.0, |&x| f64::from(x));
-        let coded = Coded::new(query, centre, self.scale / most_ratio);
+        let coded = Coded::new(query, self.padding, centre, self.scale / most_ratio);
         let square: i64 = coded.code.iter().map(|&k| i64::from(k).pow(2)).sum();
+        let square = coded.step.powi(2) * square as f64;
+        let unit = self.scale * coded.step;
+        // d(δ²) = 2·δ·dδ, and a key is a part of −δ²/2: at the distance of the mean, where rows are at most.
+        let typical = self.typical_error + coded.error;
+        let typical = square.sqrt().max(typical) * typical;
         let terms = query.len() as f64;
         QueryCode {
+            offset: 15 * coded.code.iter().map(|&k| i32::from(k)).sum::<i32>(),
             code: coded.code,
+            doubt: doubt(typical / unit, query.len()),
             estimate: Estimate::Distance {
-                unit: self.scale * coded.step,
+                unit,
                 half_ratio: self.scale / coded.step / 2.0,
-                square: coded.step.powi(2) * square as f64,
+                square,
                 bound: (self.longest_error + coded.error) * 1.000_001,
                 rounding: (terms + 8.0) * f64::from(f32::EPSILON),
                 underflow: (terms * UNDERFLOW).sqrt(),
@@ -201,10 +248,13 @@ impl Quantiser {
 /// Twice what a product of two f32 loses at most where it is too small to keep all of its digits.
 const UNDERFLOW: f64 = f32::MIN_POSITIVE as f64 * f32::EPSILON as f64;
 
-/// The nearest code. Which of two equally near ones does not matter, and `f64::round` is a call where this is not.
+/// The nearest code. Which of two equally near ones does not matter.
 #[inline]
 fn code_of(steps: f64) -> i8 {
-    (steps + 0.5_f64.copysign(steps)).clamp(-127.0, 127.0) as i8
+    // Beside a number so large nothing behind the point has room: the sum is rounded, and the code is its lowest byte. A
+    // compiler does this for many components at once, which it does not with `round` and `as`.
+    const LARGE: f64 = (3_u64 << 51) as f64;
+    (steps.clamp(-127.0, 127.0) + LARGE).to_bits() as i8
 }
 
 /// `x − centre ≈ step · code`.
@@ -216,19 +266,22 @@ struct Coded {
 }
 
 impl Coded {
-    fn new(query: &[f32], centre: impl Fn(usize) -> f64, least_step: f64) -> Self {
-        let off_centre = |at: usize| f64::from(query[at]) - centre(at);
-        let largest = (0..query.len()).fold(0.0f64, |most, at| most.max(off_centre(at).abs()));
+    fn new(query: &[f32], padding: usize, centre: impl Fn(usize) -> f64, least_step: f64) -> Self {
+        let off_centre: Vec<f64> = (query.iter().enumerate())
+            .map(|(at, &x)| f64::from(x) - centre(at))
+            .collect();
+        let larger = |most: f64, x: &f64| if x.abs() > most { x.abs() } else { most };
+        let largest = off_centre.iter().fold(0.0, larger);
         let step = (largest / 127.0).max(least_step);
         let step = if step > 0.0 { step } else { 1.0 };
         let per_step = step.recip();
-        let mut code = vec![0i8; stride(query.len())];
-        let mut error = 0.0;
-        for (at, code) in code.iter_mut().enumerate().take(query.len()) {
-            let x = off_centre(at);
+        let mut code = vec![0i8; query.len().next_multiple_of(padding)];
+        for (code, x) in code.iter_mut().zip(&off_centre) {
             *code = code_of(x * per_step);
-            error += (x - step * f64::from(*code)).powi(2);
         }
+        let error = sum_lanes(&off_centre, &code[..query.len()], |x, code| {
+            (x - step * f64::from(code)).powi(2)
+        });
         Self {
             code,
             step,
@@ -237,10 +290,19 @@ impl Coded {
     }
 }
 
+/// Four standard deviations, in keys, of what errors add up to that reach `together` if all components conspire, but are
+/// independent.
+fn doubt(together: f64, components: usize) -> i32 {
+    (4.0 * together / (components as f64).sqrt()).ceil() as i32
+}
+
 /// A query ready to be compared with codes.
 pub(super) struct QueryCode {
     /// int8, padded as the rows are.
     pub code: Vec<i8>,
+    /// 15 · Σ k: by so much twice the product with stored int4 codes is more than the product with what they are.
+    pub offset: i32,
+    doubt: i32,
     estimate: Estimate,
 }
 
@@ -279,21 +341,9 @@ impl QueryCode {
         }
     }
 
-    /// Two rows whose keys differ by more than this are told apart, nearly always: four standard deviations, if the errors
-    /// of the components are independent; the proven bound is what they add up to if all of them conspire.
+    /// Two rows whose keys differ by more than this are told apart, nearly always.
     pub fn doubt(&self) -> i32 {
-        let independent = 4.0 / (self.code.len() as f64).sqrt();
-        let keys = match self.estimate {
-            Estimate::Product { unit, bound, .. } => bound / unit,
-            // d(δ²) = 2·δ·dδ, and a key is a part of −δ²/2: at the distance of the mean, where rows are at most.
-            Estimate::Distance {
-                unit,
-                square,
-                bound,
-                ..
-            } => square.sqrt().max(bound) * bound / unit,
-        };
-        (keys * independent).ceil() as i32
+        self.doubt
     }
 
     /// The least key that a row can have whose exact score reaches `score`.

@@ -6,6 +6,9 @@ use super::RowHit;
 use super::vectors::Space;
 use crate::error::Result;
 
+/// Rows ahead of the one being scored that are asked for from memory.
+const AHEAD: usize = 2;
+
 /// How many rows, best by code, are scored in f32 so that the best `k` are among them.
 pub(super) fn candidates_for(k: usize) -> usize {
     k.saturating_mul(2).max(k.saturating_add(16))
@@ -18,11 +21,14 @@ pub(super) fn rerank(
     k: usize,
     slots: impl IntoIterator<Item = u32>,
 ) -> Result<Vec<RowHit>> {
-    let mut slots = slots.into_iter().peekable();
-    let mut hits = Vec::with_capacity(slots.size_hint().0);
-    while let Some(slot) = slots.next() {
-        if let Some(&next) = slots.peek() {
-            space.rows.prefetch(next);
+    let slots: Vec<u32> = slots.into_iter().collect();
+    let mut hits = Vec::with_capacity(slots.len());
+    for &slot in slots.iter().take(AHEAD) {
+        space.prefetch(slot);
+    }
+    for (nth, &slot) in slots.iter().enumerate() {
+        if let Some(&coming) = slots.get(nth + AHEAD) {
+            space.prefetch(coming);
         }
         hits.push(space.hit(query, slot)?);
     }

@@ -1,12 +1,11 @@
-//! A query and a selection → the best rows: by a walk over the graph where that is faster, by the scan otherwise.
+//! A query and a selection → the best rows, by a walk over the graph, where that is faster than a scan.
 
 use super::calibration::Calibration;
-use super::flat::{self, scan};
 use super::graph::Graph;
-use super::quantise::QueryCode;
+use super::quantise::{Quantiser, QueryCode};
 use super::rerank::rerank;
 use super::slots::Selection;
-use super::vectors::Space;
+use super::vectors::{Keys, Space};
 use super::walk::{Met, Walk};
 use super::{Effort, Nearest, RowHit};
 use crate::error::Result;
@@ -16,49 +15,62 @@ const SCAN_ROWS: u64 = 5_000;
 /// So is one of at most this part of the segment.
 const SCAN_PART: u64 = 33;
 
-/// The best selected rows. Fewer than `k` only if fewer are selected and reach the least score.
-pub(super) fn search(
+/// A graph, and the codes to walk it by.
+#[derive(Clone, Copy)]
+pub(super) struct Walkable<'a> {
+    pub graph: Graph<'a>,
+    pub keys: Keys<'a>,
+    pub quantiser: &'a Quantiser,
+    pub calibration: &'a Calibration,
+}
+
+/// The best selected rows, by a walk. Fewer than `k` only if fewer are selected and reach the least score. `None` if they
+/// are better found by a scan.
+pub(super) fn walk(
     space: Space<'_>,
-    graph: Option<(Graph<'_>, &Calibration)>,
+    walkable: Walkable<'_>,
     nearest: &Nearest<'_>,
-    code: &QueryCode,
     selection: Selection<'_>,
-) -> Result<Vec<RowHit>> {
-    let slots = space.keys.codes.rows();
+) -> Result<Option<Vec<RowHit>>> {
+    let Walkable {
+        graph,
+        keys,
+        quantiser,
+        calibration,
+    } = walkable;
+    let slots = keys.codes.rows();
     let selected = selection.count(slots);
     let k = nearest.k.min(selected as usize);
     if k == 0 {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
-    let walked = match graph {
-        Some((graph, calibration)) if is_worth_walking(slots, selected) => {
-            let ef = ef_for(nearest.effort, calibration, k, slots);
-            ef.map(|ef| Walk {
-                keys: space.keys,
-                graph,
-                code,
-                ef,
-                without: None,
-                least_key: code.least_key(nearest.least_score),
-                most_scored: most_scored(slots, selected),
-            })
-            .and_then(|walk| {
-                walk.run(selection, |met, cut_short| {
-                    let slots = candidates(&graph, selection, code, met, k);
-                    // Too few, and more could have come: the walk met too little of what is selected.
-                    (slots.len() >= k || cut_short).then_some(slots)
-                })
-            })
-            .flatten()
-        }
-        _ => None,
+    if !is_worth_walking(slots, selected) {
+        return Ok(None);
+    }
+    let Some(ef) = ef_for(nearest.effort, calibration, k, slots) else {
+        return Ok(None);
     };
-    let Some(walked) = walked else {
-        return scan(space, nearest, code, &selection.slots(slots));
+    let code = quantiser.query(nearest.vector, space.metric);
+    let walk = Walk {
+        keys,
+        graph,
+        code: &code,
+        ef,
+        without: None,
+        least_key: code.least_key(nearest.least_score),
+        most_scored: most_scored(slots, selected),
+    };
+    let walked = walk.run(selection, |met, cut_short| {
+        let slots = candidates(&graph, selection, &code, met, k);
+        // Too few, and more could have come: the walk met too little of what is selected.
+        (slots.len() >= k || cut_short).then_some(slots)
+    });
+    let Some(walked) = walked.flatten() else {
+        return Ok(None);
     };
     let mut hits = rerank(space, nearest.vector, k, walked)?;
     hits.retain(|hit| hit.score >= nearest.least_score);
-    Ok(hits)
+    Ok(Some(hits))
 }
 
 fn is_worth_walking(slots: u32, selected: u64) -> bool {
@@ -112,16 +124,4 @@ pub(super) fn candidates(
         }
     }
     slots
-}
-
-/// All selected rows whose score reaches `least_score`, best first: exact.
-pub(super) fn within(
-    space: Space<'_>,
-    query: &[f32],
-    code: &QueryCode,
-    least_score: f32,
-    selection: Selection<'_>,
-) -> Result<Vec<RowHit>> {
-    let slots = selection.slots(space.keys.codes.rows());
-    flat::within(space, query, code, least_score, &slots)
 }

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::RowHit;
 use super::format::Kind;
+use super::int4::Int4Codes;
 use super::kernel::{Kernel, prefetch_line};
 use super::map::as_f32;
 use super::quantise::{QueryCode, stride};
@@ -124,10 +125,35 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// Codes of either width.
+#[derive(Clone, Copy)]
+pub(super) enum AnyCodes<'a> {
+    Int8(Codes<'a>),
+    Int4(Int4Codes<'a>),
+}
+
+impl AnyCodes<'_> {
+    #[inline]
+    pub fn rows(&self) -> u32 {
+        match self {
+            Self::Int8(codes) => codes.rows(),
+            Self::Int4(codes) => codes.rows(),
+        }
+    }
+
+    /// Each row's code times itself, shape `[rows]`.
+    pub fn squares(&self, dimension: usize, kernel: Kernel) -> Vec<i32> {
+        match self {
+            Self::Int8(codes) => codes.squares(kernel),
+            Self::Int4(codes) => codes.squares(dimension),
+        }
+    }
+}
+
 /// What rows are found by.
 #[derive(Clone, Copy)]
 pub(super) struct Keys<'a> {
-    pub codes: Codes<'a>,
+    pub codes: AnyCodes<'a>,
     pub kernel: Kernel,
     /// Each row's code times itself, shape `[rows]`; empty where the metric needs none.
     pub squares: &'a [i32],
@@ -138,13 +164,31 @@ impl Keys<'_> {
     #[inline]
     pub fn of(&self, query: &QueryCode, rows: &[u32], out: &mut Vec<i32>) {
         let start = out.len();
-        self.codes.dots(self.kernel, &query.code, rows, out);
+        match self.codes {
+            AnyCodes::Int8(codes) => codes.dots(self.kernel, &query.code, rows, out),
+            AnyCodes::Int4(codes) => {
+                let nibbles = codes.bytes;
+                self.kernel.dots_nibbles(&query.code, nibbles, rows, out);
+                for product in &mut out[start..] {
+                    *product = 2 * *product - query.offset;
+                }
+            }
+        }
         if let Some(half_ratio) = query.half_ratio() {
             for (key, &row) in out[start..].iter_mut().zip(rows) {
                 // Never negative, so that adding a half rounds it.
                 let square = half_ratio * f64::from(self.squares[row as usize]) + 0.5;
                 *key = key.saturating_sub(square as i32);
             }
+        }
+    }
+
+    /// Asks for a row's code from memory.
+    #[inline(always)]
+    pub fn prefetch(&self, row: u32) {
+        match self.codes {
+            AnyCodes::Int8(codes) => codes.row(row).chunks(64).for_each(prefetch_line),
+            AnyCodes::Int4(codes) => codes.row(row).chunks(64).for_each(prefetch_line),
         }
     }
 }
@@ -178,6 +222,11 @@ impl<'a> Order<'a> {
         }
     }
 
+    /// Asks for the number of the row in a slot from memory.
+    pub fn prefetch(self, slot: u32) {
+        prefetch_line(self.0.get(slot as usize..).unwrap_or_default());
+    }
+
     /// The slot of each row; empty where it is the row's own number.
     pub fn slots(self) -> Vec<u32> {
         let mut slots = vec![0; self.0.len()];
@@ -199,19 +248,25 @@ impl<'a> Order<'a> {
 /// Everything that a search reads of the vectors.
 #[derive(Clone, Copy)]
 pub(super) struct Space<'a> {
-    pub keys: Keys<'a>,
+    pub kernel: Kernel,
     pub rows: Rows<'a>,
     pub order: Order<'a>,
     pub metric: Metric,
 }
 
 impl Space<'_> {
+    /// Asks for what [`hit`](Self::hit) reads from memory.
+    pub fn prefetch(&self, slot: u32) {
+        self.rows.prefetch(slot);
+        self.order.prefetch(slot);
+    }
+
     /// The row in a slot with its exact score.
     ///
     /// # Errors
     /// [`Error::Damaged`](crate::error::Error::Damaged).
     pub fn hit(&self, query: &[f32], slot: u32) -> Result<RowHit> {
-        let (metric, kernel) = (self.metric, self.keys.kernel);
+        let (metric, kernel) = (self.metric, self.kernel);
         let score = |vector: &[f32]| exact_score(metric, kernel, query, vector);
         Ok(RowHit {
             row: self.order.row(slot),

@@ -1,4 +1,4 @@
-//! Dot products: int8 codes for walking and scanning, f32 rows for the final score. With `map.rs`, the place of unsafe code.
+//! Dot products: int4 codes for walking, int8 codes for scanning, f32 rows for the final score. With `map.rs`, the place of unsafe code.
 //!
 //! | file | subject |
 //! |---|---|
@@ -11,6 +11,9 @@
 //!
 //! Codes lie in ±127 (−128 is never written), so that `|a|·sign(b, a)` fits the instructions that multiply unsigned by
 //! signed bytes. Code slices have equal lengths, a multiple of 64; what lies behind the last component is zero.
+//!
+//! *Nibbles* are codes from 0 to 15, two in a byte: byte b of block n, of 64 bytes, has component 128n + b in its lower and
+//! 128n + 64 + b in its upper half, so that whole registers meet whole registers of the query.
 //!
 //! The loop over rows is inside the function that has the instruction set; the walk around it is not. A walk calls it once
 //! a node, for some twenty rows and a microsecond or so, where a call costs nothing that could be measured.
@@ -100,6 +103,25 @@ impl Kernel {
         }
     }
 
+    /// Appends the dot product of `query` with each of `rows` to `out`. `codes` holds rows of nibbles, `query.len()` a row;
+    /// the query's length is a multiple of 128. Nothing is read ahead: whoever walks knows sooner what will be read.
+    ///
+    /// # Panics
+    /// If a row lies outside `codes`.
+    pub fn dots_nibbles(self, query: &[i8], codes: &[u8], rows: &[u32], out: &mut Vec<i32>) {
+        match self.0 {
+            Set::Scalar => scalar::dots_nibbles(query, codes, rows, out),
+            // SAFETY: `available` is the only maker of a `Kernel`, and it checked the processor's features.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => unsafe { avx2::dots_nibbles(query, codes, rows, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Vnni => unsafe { avx512::dots_nibbles(query, codes, rows, out) },
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Set::Neon => neon::dots_nibbles(query, codes, rows, out),
+        }
+    }
+
     /// Dot product of two f32 rows of equal length.
     pub fn dot_f32(self, a: &[f32], b: &[f32]) -> f32 {
         match self.0 {
@@ -166,9 +188,12 @@ fn sum_lanes(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     sums[0]
 }
 
+/// The lower half of a byte.
+const NIBBLES: u8 = 0x0F;
+
 /// One row's code.
 #[inline(always)]
-fn row_of(codes: &[i8], row: u32, stride: usize) -> &[i8] {
+fn row_of<T>(codes: &[T], row: u32, stride: usize) -> &[T] {
     &codes[row as usize * stride..][..stride]
 }
 
@@ -223,6 +248,30 @@ mod tests {
                 kernel.dots(query, rows, &ids, &mut found);
                 prop_assert_eq!(&found, &expected, "{:?}", kernel);
                 prop_assert_eq!(kernel.dot(query, row_of(rows, ids[0], stride)), expected[0], "{:?}", kernel);
+            }
+        }
+
+        #[test]
+        fn every_instruction_set_gives_the_scalar_result_on_nibbles(
+            blocks in 1usize..5,
+            query in proptest::collection::vec(-127i8..=127, 128 * 4),
+            nibbles in proptest::collection::vec(any::<u8>(), 64 * 4 * 7),
+            extreme in any::<bool>(),
+        ) {
+            let (query, stride) = (&query[..128 * blocks], 64 * blocks);
+            let nibbles: Vec<u8> = if extreme { vec![0xFF; nibbles.len()] } else { nibbles };
+            let query: Vec<i8> = query.iter().map(|&x| if extreme { 127 } else { x }).collect();
+            let ids: Vec<u32> = (0..(nibbles.len() / stride) as u32).rev().collect();
+            let unpacked = |row: u32, at: usize| {
+                let byte = row_of(&nibbles, row, stride)[at / 128 * 64 + at % 64];
+                i32::from(if at % 128 < 64 { byte & 15 } else { byte >> 4 })
+            };
+            let dot = |&row: &u32| query.iter().zip(0..).map(|(&x, at)| i32::from(x) * unpacked(row, at)).sum::<i32>();
+            let expected: Vec<i32> = ids.iter().map(dot).collect();
+            for kernel in Kernel::available() {
+                let mut found = Vec::new();
+                kernel.dots_nibbles(&query, &nibbles, &ids, &mut found);
+                prop_assert_eq!(&found, &expected, "{:?}", kernel);
             }
         }
 

@@ -24,7 +24,7 @@ fn use_all(segment: &Segment) {
 
 fn whole_file() -> Vec<u8> {
     static FILE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
-    FILE.get_or_init(|| bytes_of(8, &mixed_documents(&mut Random(21)), 1))
+    FILE.get_or_init(|| bytes_of(72, &widened(mixed_documents(&mut Random(21)), 9), 1))
         .clone()
 }
 
@@ -113,7 +113,7 @@ fn a_newer_format_is_named_as_such() {
         open(bytes),
         Err(Error::NewerFormat {
             found: 9,
-            supported: 2,
+            supported: format::VERSION,
             ..
         })
     ));

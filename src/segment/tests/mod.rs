@@ -102,6 +102,20 @@ pub(super) fn spec(dimension: usize) -> SegmentSpec {
     }
 }
 
+/// The documents with vectors so many times as long, of the same products: wide enough, they get int4 codes.
+pub(super) fn widened(mut documents: Vec<EmbeddedDocument>, times: usize) -> Vec<EmbeddedDocument> {
+    let passages = documents
+        .iter_mut()
+        .flat_map(|document| &mut document.passages);
+    for EmbeddedPassage { vector, .. } in passages {
+        let repeated = vector.as_slice().repeat(times);
+        *vector = Vector::new(repeated)
+            .and_then(Vector::to_unit)
+            .expect("finite, not zero");
+    }
+    documents
+}
+
 /// One passage, the whole text.
 pub(super) fn document(id: impl Into<String>, text: &str, vector: Vector) -> EmbeddedDocument {
     let passages = vec![EmbeddedPassage {
