@@ -80,8 +80,9 @@ impl Kernel {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Set::Avx512Vnni => unsafe { avx512::dot(a, b) },
+            // SAFETY: as above; the whole build has it.
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-            Set::Neon => neon::dot(a, b),
+            Set::Neon => unsafe { neon::dot(a, b) },
         }
     }
 
@@ -98,8 +99,9 @@ impl Kernel {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Set::Avx512Vnni => unsafe { avx512::dots(query, codes, rows, out) },
+            // SAFETY: as above; the whole build has it.
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-            Set::Neon => neon::dots(query, codes, rows, out),
+            Set::Neon => unsafe { neon::dots(query, codes, rows, out) },
         }
     }
 
@@ -117,8 +119,9 @@ impl Kernel {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Set::Avx512Vnni => unsafe { avx512::dots_nibbles(query, codes, rows, out) },
+            // SAFETY: as above; the whole build has it.
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-            Set::Neon => neon::dots_nibbles(query, codes, rows, out),
+            Set::Neon => unsafe { neon::dots_nibbles(query, codes, rows, out) },
         }
     }
 

@@ -4,6 +4,7 @@ use std::arch::aarch64::*;
 
 use super::{NIBBLES, row_of};
 
+#[target_feature(enable = "neon")]
 #[inline]
 pub fn dot(a: &[i8], b: &[i8]) -> i32 {
     let mut sums = vdupq_n_s32(0);
@@ -16,6 +17,7 @@ pub fn dot(a: &[i8], b: &[i8]) -> i32 {
     vaddvq_s32(sums)
 }
 
+#[target_feature(enable = "neon")]
 pub fn dots(query: &[i8], codes: &[i8], rows: &[u32], out: &mut Vec<i32>) {
     out.extend(
         rows.iter()
@@ -23,6 +25,7 @@ pub fn dots(query: &[i8], codes: &[i8], rows: &[u32], out: &mut Vec<i32>) {
     );
 }
 
+#[target_feature(enable = "neon")]
 #[inline]
 fn dot_nibbles(query: &[i8], row: &[u8]) -> i32 {
     let low = vdupq_n_u8(NIBBLES);
@@ -57,6 +60,7 @@ fn dot_nibbles(query: &[i8], row: &[u8]) -> i32 {
     vaddvq_s32(sums)
 }
 
+#[target_feature(enable = "neon")]
 pub fn dots_nibbles(query: &[i8], codes: &[u8], rows: &[u32], out: &mut Vec<i32>) {
     let row = |row| row_of(codes, row, query.len() / 2);
     out.extend(rows.iter().map(|&at| dot_nibbles(query, row(at))));
