@@ -29,8 +29,8 @@ use crate::store::{Commit, NewSegment, SegmentRecord};
 
 /// No merged segment has more rows: a rewrite for the sake of deleted rows should not take hours.
 const MAX_ROWS: u64 = 4_000_000;
-/// A merge of at most so many rows takes no graph. `BuildOptions` has the same number.
-pub(super) const SMALL_ROWS: u64 = 9_999;
+/// A merge of at most so many rows takes no graph.
+pub(super) const SMALL_ROWS: u64 = segment::MERGED_GRAPH_FROM_ROWS as u64 - 1;
 /// How often the caller of [`Database::compact`](super::Database::compact) is asked whether to go on.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
@@ -259,23 +259,30 @@ impl Inner {
         let limit = self
             .settings
             .merging
-            .most_rows(dimension, &BuildOptions::default());
+            .most_rows(dimension, &BuildOptions::for_merging());
         let in_hand = self.in_hand.sources();
         let limit = if in_hand.large {
             limit.min(SMALL_ROWS)
         } else {
             limit
         };
-        let (places, sizes): (Vec<usize>, Vec<Size>) = snapshot
-            .records()
-            .iter()
-            .enumerate()
-            .filter(|(_, record)| !in_hand.names.contains(&record.name))
-            .map(|(at, record)| {
+        let size = |(at, part): (usize, &Part)| match &part.body {
+            Body::Sealed {
+                segment, record, ..
+            } if !in_hand.names.contains(&record.name) => {
                 let (rows, dead) = (u64::from(record.rows), u64::from(record.dead_rows));
-                (at, Size { rows, dead })
-            })
-            .unzip();
+                let is_scanned = !segment.has_graph();
+                let size = Size {
+                    rows,
+                    dead,
+                    is_scanned,
+                };
+                Some((at, size))
+            }
+            _ => None,
+        };
+        let parts = snapshot.parts.iter().enumerate();
+        let (places, sizes): (Vec<usize>, Vec<Size>) = parts.filter_map(size).unzip();
         let due = due(&sizes, limit.min(most_rows));
         due.into_iter().map(|at| places[at]).collect()
     }
@@ -324,7 +331,7 @@ impl Inner {
     fn write_merged(&self, begun: &Begun<'_>, merge: &Merge, stop: Stop<'_>) -> Result<Written> {
         let options = BuildOptions {
             scratch: begun.file.path().parent().map(Into::into),
-            ..BuildOptions::default()
+            ..BuildOptions::for_merging()
         };
         let machine = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.settings.merging.threads.unwrap_or(machine / 2).max(1);

@@ -330,8 +330,9 @@ impl Database {
         self.0.flush()
     }
 
-    /// Merges segments until none is due: four of about the same size become one, and one with more than a fifth of its
-    /// passages deleted is written anew. That happens in the background too, and on close for what is small; here it is
+    /// Merges segments until none is due: four of about the same size become one; one with more than a fifth of its
+    /// passages deleted is written anew, with the smaller ones; and one of 4,000 passages or more that was sealed without
+    /// a graph gets it. That happens in the background too, and on close for what is small; here it is
     /// waited for. `progress` is told what was done so far, from time to time and after each merge; `ControlFlow::Break`
     /// ends the call, and the merge in hand with nothing changed by it.
     ///

@@ -116,14 +116,34 @@ pub(crate) struct BuildOptions {
     pub scratch: Option<PathBuf>,
 }
 
+/// A merged segment with fewer rows gets no graph.
+///
+/// Measured at 64 and at 384 components, ten hits aimed at 0.95: a walk takes 0.4 to 0.5 times as long as the scan of 2,000
+/// rows, 0.2 to 0.3 times of 4,000, 0.14 to 0.19 times of 10,000. What speaks for more rows is the build, about 0.7 ms a row
+/// of one core, and that a scan is exact.
+pub(crate) const MERGED_GRAPH_FROM_ROWS: usize = 4_000;
+/// Of documents just added: their segment is written while the caller and all other writers wait, so fewer get their graph
+/// afterwards, by a merge.
+const SEALED_GRAPH_FROM_ROWS: usize = 10_000;
+
 impl Default for BuildOptions {
-    /// Below 10,000 rows an int8 scan is faster than a graph, and exact.
+    /// For documents just added.
     fn default() -> Self {
         Self {
-            graph_from_rows: 10_000,
+            graph_from_rows: SEALED_GRAPH_FROM_ROWS,
             builder: Builder::default(),
             seed: 0,
             scratch: None,
+        }
+    }
+}
+
+impl BuildOptions {
+    /// For what is sealed already.
+    pub fn for_merging() -> Self {
+        Self {
+            graph_from_rows: MERGED_GRAPH_FROM_ROWS,
+            ..Self::default()
         }
     }
 }
@@ -271,6 +291,11 @@ impl Segment {
 
     pub fn documents(&self) -> u32 {
         self.sections.header().documents
+    }
+
+    /// Is it searched by a walk? Otherwise by a scan.
+    pub fn has_graph(&self) -> bool {
+        Graph::new(&self.sections).is_some()
     }
 
     /// Bytes of the file.

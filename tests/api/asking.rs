@@ -176,7 +176,7 @@ proptest! {
             let expected: Vec<_> = ranked.iter().copied().skip(offset).take(k).collect();
             let exact = asked().exact().scores().expect("a query");
             world.same(&exact, &expected, &query)?;
-            // Below 10,000 rows nothing is approximate, so the aim makes no difference.
+            // So few rows are scanned, so nothing is approximate, and the aim makes no difference.
             prop_assert_eq!(&asked().target_recall(0.5).scores().expect("a query"), &exact);
             let hits = asked().run().expect("a query");
             let told: Vec<_> = hits.iter().map(|hit| (&hit.id, hit.score, &hit.range)).collect();

@@ -51,10 +51,6 @@ impl Segment {
         };
         self.picked(pick, |selection| self.search(&nearest, selection))
     }
-
-    pub fn has_graph(&self) -> bool {
-        Graph::new(&self.sections).is_some()
-    }
 }
 
 /// SplitMix64, so that a test's data are the same on every machine.
