@@ -400,7 +400,7 @@ impl Segment {
         let slots = self.slots()?;
         let mut set = SlotSet::none(self.rows());
         for row in rows.iter().take_while(|&row| row < self.rows()) {
-            set.insert(slots.get(row as usize).copied().unwrap_or(row));
+            set.insert(slot_of(slots, row));
         }
         Ok(set)
     }
@@ -437,7 +437,7 @@ impl Segment {
     /// # Errors
     /// [`Error::Damaged`].
     pub fn vector(&self, row: u32) -> Result<&[f32]> {
-        let slot = self.slots()?.get(row as usize).copied().unwrap_or(row);
+        let slot = slot_of(self.slots()?, row);
         Rows::new(&self.sections, self.spec.dimension).at(slot)
     }
 
@@ -533,4 +533,9 @@ impl Segment {
             metric,
         })
     }
+}
+
+/// The row's slot, from those of all rows; of none where each row's is its own number.
+fn slot_of(slots: &[u32], row: u32) -> u32 {
+    slots.get(row as usize).copied().unwrap_or(row)
 }
