@@ -352,8 +352,8 @@ impl Database {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Cancelled`], [`Error::ReadOnly`], [`Error::Damaged`] if a segment is not as it was written, or the new one
-    /// could not be written. Merges made before stay made.
+    /// [`Error::Cancelled`], [`Error::ReadOnly`]; or the new segment could not be written. [`Error::Damaged`] if a segment is
+    /// not as it was written: the others are merged without it first. Merges made before stay made.
     pub fn compact(
         &self,
         mut progress: impl FnMut(&Compacted) -> ControlFlow<()> + Send,
@@ -362,9 +362,11 @@ impl Database {
     }
 
     /// What kept the last merge or seal in the background from being made, if it failed; it is tried again. Nothing
-    /// acknowledged is lost by it.
+    /// acknowledged is lost by it. A segment that a merge found damaged is told of from then on: it is left as it is until
+    /// the database is opened again, and the others are merged without it.
     pub fn background_error(&self) -> Option<String> {
-        self.0.background.error()
+        let damage = || self.0.in_hand.damage().map(|error| error.to_string());
+        self.0.background.error().or_else(damage)
     }
 
     /// Reads every file of the database and lists what is not as it was written. Takes the lock if it is free, to

@@ -321,6 +321,62 @@ fn after_twenty_churns_answers_are_those_of_a_fresh_build_and_the_disk_is_as_sma
 }
 
 #[test]
+fn a_damaged_segment_is_told_of_and_the_others_are_merged_without_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("m.vecdb");
+    let (db, points) = open(&path, Merging::on_request());
+    for id in 0..9 {
+        points.add_vectors([document(id, 1)]).expect("adds");
+        db.flush().expect("seals");
+    }
+    drop(points);
+    db.close().expect("closes");
+    let damaged = path.join("segments").read_dir().expect("a folder").next();
+    let damaged = damaged.expect("nine").expect("reads").path();
+    let whole = std::fs::read(&damaged).expect("reads");
+    // A byte that is not verified when the segment opens, but when its vectors are read.
+    let is_late = |&at: &usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&damaged, bytes).expect("writes");
+        let reader = Database::options().read_only().open(&path);
+        reader.is_ok_and(|reader| {
+            let points = reader.existing_collection("points").expect("there");
+            points.query_vector(vector(1)).run().is_err()
+        })
+    };
+    assert!((0..whole.len()).any(|at| is_late(&at)), "no such byte");
+    let name = damaged.file_stem().expect("a name").to_string_lossy();
+    let both = folder.path().join("background.vecdb");
+    copy(&path, &both);
+
+    let (db, points) = open(&path, Merging::on_request());
+    for _ in 0..2 {
+        let told = db.compact(|_| ControlFlow::Continue(()));
+        assert!(
+            matches!(&told, Err(Error::Damaged { path, .. }) if *path == damaged),
+            "{told:?}"
+        );
+        let info = points.info();
+        assert_eq!((info.segments, info.due_segments), (2, 0), "{info:?}");
+    }
+
+    let (db, points) = open(&both, Merging::background());
+    for id in 9..20 {
+        points.add_vectors([document(id, 1)]).expect("adds");
+        db.flush().expect("seals");
+    }
+    settle(&db, &points);
+    let give_up = Instant::now() + Duration::from_secs(30);
+    while points.info().segments > 1 + 3 * 3 {
+        assert!(Instant::now() < give_up, "{:?}", points.info());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let told = db.background_error().expect("told of from then on");
+    assert!(told.contains(&*name), "{told}");
+}
+
+#[test]
 fn readers_and_writers_see_no_merge() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("m.vecdb");
