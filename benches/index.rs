@@ -12,24 +12,19 @@ mod data;
 use std::cell::LazyCell;
 use std::hint::black_box;
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
 use tempfile::TempDir;
 use vecdb::{Collection, CollectionOptions, Database, Document, Merging, Query, Vector};
 
-use data::{DIMENSION, QUERIES, Random, SEED, clustered, empty, group, numbered};
+use data::{DIMENSION, QUERIES, Random, SEED, clustered, criterion, empty, group, numbered};
 
-/// One row below that where a segment gets a graph.
+/// One row below that where a segment gets a graph as it is sealed.
 const FLAT_ROWS: usize = 9_999;
 const GRAPH_ROWS: usize = 20_000;
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
-        .configure_from_args();
+    let mut criterion = criterion();
     let flat: LazyCell<Fixture> = LazyCell::new(|| Fixture::new(FLAT_ROWS));
     let graph: LazyCell<Fixture> = LazyCell::new(|| Fixture::new(GRAPH_ROWS));
     scan(&mut criterion, &flat, &graph);
