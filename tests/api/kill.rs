@@ -139,7 +139,12 @@ fn nothing_acknowledged_is_lost_when_the_writer_is_killed() {
     let mut random = Random(seed);
     let folder = tempfile::tempdir().expect("a folder");
     let mut acknowledged = 0;
-    for kill in 0..kills {
+    let merges = || fs::metadata(folder.path().join("merges")).map_or(0, |file| file.len());
+    // Where the disk is slow or shared, a child gets little done before it is killed: then more of them are.
+    for kill in 0..8 * kills {
+        if kill >= kills && merges() * 8 > kills {
+            break;
+        }
         let mut child = Command::new(std::env::current_exe().expect("this binary"))
             .args(["--exact", "kill::child", "--nocapture", "--test-threads=1"])
             .env("VECDB_KILL_FOLDER", folder.path())
@@ -159,7 +164,7 @@ fn nothing_acknowledged_is_lost_when_the_writer_is_killed() {
         }
         acknowledged = look(folder.path(), kill);
     }
-    let merges = fs::metadata(folder.path().join("merges")).map_or(0, |file| file.len());
+    let merges = merges();
     println!("{kills} kills, {acknowledged} acknowledged calls, {merges} merges seen");
     assert!(merges * 8 > kills, "the child merged: {merges}");
     assert!(
