@@ -119,8 +119,8 @@ pub(crate) struct BuildOptions {
 /// A merged segment with fewer rows gets no graph.
 ///
 /// Measured at 64 and at 384 components, ten hits aimed at 0.95: a walk takes 0.4 to 0.5 times as long as the scan of 2,000
-/// rows, 0.2 to 0.3 times of 4,000, 0.14 to 0.19 times of 10,000. What speaks for more rows is the build, about 0.7 ms a row
-/// of one core, and that a scan is exact.
+/// rows, 0.2 to 0.3 times of 4,000, 0.14 to 0.19 times of 10,000. What speaks for more rows is the build, 0.5 to 0.7 ms a row
+/// on two cores that others shared, and that a scan is exact.
 pub(crate) const MERGED_GRAPH_FROM_ROWS: usize = 4_000;
 /// Of documents just added: their segment is written while the caller and all other writers wait, so fewer get their graph
 /// afterwards, by a merge.
