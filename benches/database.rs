@@ -10,14 +10,13 @@ mod data;
 
 use std::cell::LazyCell;
 use std::hint::black_box;
-use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
 use tempfile::TempDir;
 use vecdb::encoder::{Encoder, EncoderOptions, Window};
 use vecdb::{BatchOptions, Collection, CollectionOptions, Document, Vector};
 
-use data::{DIMENSION, QUERIES, Random, SEED, clustered, empty, group, numbered};
+use data::{DIMENSION, QUERIES, Random, SEED, clustered, criterion, empty, group, numbered};
 
 const PASSAGES: usize = 5_000;
 
@@ -27,11 +26,7 @@ const WORDS: &str = "a the of and in to is was for with on by from river stone h
     finds keeps writes reads holds moves grows turns carries follows between under through before after";
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
-        .configure_from_args();
+    let mut criterion = criterion();
     encode(&mut criterion);
     ask(&mut criterion);
     write(&mut criterion);

@@ -1,4 +1,4 @@
-//! Speed of the index alone, on vectors: scan, walk, filters, opening, building, merging.
+//! Speed of the index alone, on vectors: scan, walk, after churn, filters, opening, building, merging.
 //!
 //!     cargo bench --bench index            # all, some minutes
 //!     cargo bench --bench index -- search  # what has "search" in its name
@@ -12,28 +12,27 @@ mod data;
 use std::cell::LazyCell;
 use std::hint::black_box;
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
 use tempfile::TempDir;
 use vecdb::{Collection, CollectionOptions, Database, Document, Merging, Query, Vector};
 
-use data::{DIMENSION, QUERIES, Random, SEED, clustered, empty, group, numbered};
+use data::{DIMENSION, QUERIES, Random, SEED, clustered, criterion, empty, group, numbered};
 
-/// One row below that where a segment gets a graph.
+/// One row below that where a segment gets a graph as it is sealed.
 const FLAT_ROWS: usize = 9_999;
 const GRAPH_ROWS: usize = 20_000;
+/// So often all rows are replaced where a bench says so, in calls of [`CALL_ROWS`].
+const CHURNS: usize = 5;
+const CALL_ROWS: usize = 1_000;
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
-        .configure_from_args();
+    let mut criterion = criterion();
     let flat: LazyCell<Fixture> = LazyCell::new(|| Fixture::new(FLAT_ROWS));
     let graph: LazyCell<Fixture> = LazyCell::new(|| Fixture::new(GRAPH_ROWS));
     scan(&mut criterion, &flat, &graph);
     search(&mut criterion, &graph);
+    churned(&mut criterion, &graph);
     filtered(&mut criterion, &graph);
     open(&mut criterion, &graph);
     build(&mut criterion);
@@ -68,6 +67,44 @@ fn search(criterion: &mut Criterion, graph: &LazyCell<Fixture>) {
     group.bench_function("recall 0.95, with texts", |bencher| {
         let mut queries = graph.queries();
         bencher.iter(|| assert_eq!(black_box(queries().run().expect("hits")).len(), 10));
+    });
+}
+
+/// The same rows as built in one call, and after all were replaced again and again in random order, merges done.
+fn churned(criterion: &mut Criterion, graph: &LazyCell<Fixture>) {
+    let replaced = LazyCell::new(|| {
+        let (folder, database, collection) = empty(CollectionOptions::vectors(DIMENSION));
+        let vectors = clustered(GRAPH_ROWS);
+        let mut random = Random(SEED);
+        let mut numbers: Vec<usize> = (0..GRAPH_ROWS).collect();
+        for version in 0..=CHURNS {
+            for last in (1..GRAPH_ROWS).rev() {
+                numbers.swap(last, random.below(last + 1));
+            }
+            for some in numbers.chunks(CALL_ROWS) {
+                let document =
+                    |number| Document::new(format!("d{number}"), format!("version {version}"));
+                let some = some.iter().map(|&n| (document(n), vectors[n].clone()));
+                collection.add_vectors(some).expect("added");
+                database.flush().expect("sealed");
+            }
+        }
+        let made = database.compact(|_| ControlFlow::Continue(()));
+        made.expect("merged");
+        (collection, database, folder)
+    });
+    let mut group = group(criterion, "churned 20,000");
+    group.bench_function("built in one call", |bencher| {
+        let mut queries = graph.queries();
+        bencher.iter(|| ten(queries()));
+    });
+    group.bench_function("replaced 5 times", |bencher| {
+        let (collection, ..) = &*replaced;
+        let mut vectors = graph.queries.iter().cycle();
+        bencher.iter(|| {
+            let vector = vectors.next().expect("endless").clone();
+            ten(collection.query_vector(vector));
+        });
     });
 }
 

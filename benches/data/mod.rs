@@ -1,5 +1,7 @@
 //! What the benches share: databases in a temporary folder, and data from a generator with a fixed seed.
 
+use std::time::Duration;
+
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode};
 use tempfile::TempDir;
@@ -12,6 +14,15 @@ pub const DIMENSION: usize = 384;
 /// Queries that a bench goes through again and again.
 pub const QUERIES: usize = 64;
 const CLUSTERS: usize = 200;
+
+/// Ten samples, of two seconds together where an iteration is short.
+pub fn criterion() -> Criterion {
+    Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args()
+}
 
 /// Iterations take from microseconds to seconds: with as many in each sample the slow ones end in time.
 pub fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {

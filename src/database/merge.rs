@@ -9,10 +9,12 @@
 //!
 //! One merge that builds a graph is in hand at a time. Beside it, merges too small for a graph go on: it may take minutes,
 //! in which every flush adds a segment. The memory of a merge is bounded by [`Merging::memory_bytes`]: where more would be
-//! needed, fewer or smaller segments are merged, or none.
+//! needed, fewer or smaller segments are merged, or none. A segment that turns out to be damaged stays where it is, and the
+//! others are merged without it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,8 +31,8 @@ use crate::store::{Commit, NewSegment, SegmentRecord};
 
 /// No merged segment has more rows: a rewrite for the sake of deleted rows should not take hours.
 const MAX_ROWS: u64 = 4_000_000;
-/// A merge of at most so many rows takes no graph. `BuildOptions` has the same number.
-pub(super) const SMALL_ROWS: u64 = 9_999;
+/// A merge of at most so many rows takes no graph.
+pub(super) const SMALL_ROWS: u64 = segment::MERGED_GRAPH_FROM_ROWS as u64 - 1;
 /// How often the caller of [`Database::compact`](super::Database::compact) is asked whether to go on.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
@@ -120,6 +122,16 @@ struct Sources {
     names: HashSet<String>,
     /// Is a graph being built?
     large: bool,
+    /// Segments that were found damaged, and what was told of them: left out from then on, or each merge with them would
+    /// fail again, and those that are due after it would wait for ever.
+    damaged: BTreeMap<String, Damage>,
+}
+
+/// What [`Error::Damaged`] tells.
+struct Damage {
+    path: PathBuf,
+    offset: u64,
+    what: String,
 }
 
 impl InHand {
@@ -129,6 +141,31 @@ impl InHand {
 
     fn is_empty(&self) -> bool {
         self.sources().names.is_empty()
+    }
+
+    /// Leaves the source out of later merges that the error says is damaged; `false` if it says that of none.
+    fn leave_out(&self, names: &[String], error: &Error) -> bool {
+        let Error::Damaged { path, offset, what } = error else {
+            return false;
+        };
+        let is_meant = |name: &&String| path.file_stem().is_some_and(|stem| *stem == ***name);
+        let Some(name) = names.iter().find(is_meant) else {
+            return false;
+        };
+        let damage = Damage {
+            path: path.clone(),
+            offset: *offset,
+            what: what.clone(),
+        };
+        self.sources().damaged.insert(name.clone(), damage);
+        true
+    }
+
+    /// Of the first segment that is left out for its damage.
+    pub fn damage(&self) -> Option<Error> {
+        let sources = self.sources();
+        let damage = sources.damaged.values().next()?;
+        Some(Error::damaged(&damage.path, damage.offset, &damage.what))
     }
 }
 
@@ -200,7 +237,9 @@ impl Inner {
             let stop = || asking.ask(&total, false);
             match self.merge_next(u64::MAX, &stop)? {
                 Some(made) => total.add(made),
-                None if self.in_hand.is_empty() => return Ok(total),
+                None if self.in_hand.is_empty() => {
+                    return self.in_hand.damage().map_or(Ok(total), Err);
+                }
                 // In the background, and what comes of it may be due again.
                 None => std::thread::sleep(Duration::from_millis(5)),
             }
@@ -219,11 +258,20 @@ impl Inner {
         }
     }
 
-    /// Makes the next due merge of at most `most_rows` rows; `None` if nothing is due.
+    /// Makes the next due merge of at most `most_rows` rows; `None` if nothing is due. A source that is damaged is left out,
+    /// and the others are merged: [`InHand::damage`] tells of it.
     pub(super) fn merge_next(&self, most_rows: u64, stop: Stop<'_>) -> Result<Option<Compacted>> {
-        let Some(begun) = self.pick(most_rows)? else {
-            return Ok(None);
-        };
+        while let Some(begun) = self.pick(most_rows)? {
+            let names = begun.hold.names.clone();
+            match self.merge(begun, stop) {
+                Err(error) if self.in_hand.leave_out(&names, &error) => {}
+                made => return made.map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    fn merge(&self, begun: Begun<'_>, stop: Stop<'_>) -> Result<Compacted> {
         let live = |source: &Source| (Arc::clone(&source.segment), Arc::clone(&source.buried));
         let merge = Merge::new(begun.sources.iter().map(live).collect())?;
         let written = match merge.rows() {
@@ -242,7 +290,7 @@ impl Inner {
             dead_passages: rows - u64::from(merge.rows()),
         };
         self.commit_merged(begun, &merge, written)?;
-        Ok(Some(made))
+        Ok(made)
     }
 
     /// Is a merge of at most `most_rows` rows due in any collection?
@@ -251,7 +299,7 @@ impl Inner {
         self.states().iter().any(due)
     }
 
-    /// The places of the sealed parts that are to be merged next, apart from those that are being merged.
+    /// The places of the sealed parts that are to be merged next, apart from those that are being merged and the damaged.
     pub(super) fn due_of(&self, snapshot: &Snapshot, most_rows: u64) -> Vec<usize> {
         let Some(dimension) = snapshot.record.dimension else {
             return Vec::new();
@@ -259,23 +307,32 @@ impl Inner {
         let limit = self
             .settings
             .merging
-            .most_rows(dimension, &BuildOptions::default());
+            .most_rows(dimension, &BuildOptions::for_merging());
         let in_hand = self.in_hand.sources();
         let limit = if in_hand.large {
             limit.min(SMALL_ROWS)
         } else {
             limit
         };
-        let (places, sizes): (Vec<usize>, Vec<Size>) = snapshot
-            .records()
-            .iter()
-            .enumerate()
-            .filter(|(_, record)| !in_hand.names.contains(&record.name))
-            .map(|(at, record)| {
+        let size = |(at, part): (usize, &Part)| match &part.body {
+            Body::Sealed {
+                segment, record, ..
+            } if !in_hand.names.contains(&record.name)
+                && !in_hand.damaged.contains_key(&record.name) =>
+            {
                 let (rows, dead) = (u64::from(record.rows), u64::from(record.dead_rows));
-                (at, Size { rows, dead })
-            })
-            .unzip();
+                let is_scanned = !segment.has_graph();
+                let size = Size {
+                    rows,
+                    dead,
+                    is_scanned,
+                };
+                Some((at, size))
+            }
+            _ => None,
+        };
+        let parts = snapshot.parts.iter().enumerate();
+        let (places, sizes): (Vec<usize>, Vec<Size>) = parts.filter_map(size).unzip();
         let due = due(&sizes, limit.min(most_rows));
         due.into_iter().map(|at| places[at]).collect()
     }
@@ -324,7 +381,7 @@ impl Inner {
     fn write_merged(&self, begun: &Begun<'_>, merge: &Merge, stop: Stop<'_>) -> Result<Written> {
         let options = BuildOptions {
             scratch: begun.file.path().parent().map(Into::into),
-            ..BuildOptions::default()
+            ..BuildOptions::for_merging()
         };
         let machine = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.settings.merging.threads.unwrap_or(machine / 2).max(1);

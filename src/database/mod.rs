@@ -330,8 +330,9 @@ impl Database {
         self.0.flush()
     }
 
-    /// Merges segments until none is due: four of about the same size become one, and one with more than a fifth of its
-    /// passages deleted is written anew. That happens in the background too, and on close for what is small; here it is
+    /// Merges segments until none is due: four of about the same size become one; one with more than a fifth of its
+    /// passages deleted is written anew, with the smaller ones; and one of 4,000 passages or more that was sealed without
+    /// a graph gets it. That happens in the background too, and on close for what is small; here it is
     /// waited for. `progress` is told what was done so far, from time to time and after each merge; `ControlFlow::Break`
     /// ends the call, and the merge in hand with nothing changed by it.
     ///
@@ -351,8 +352,8 @@ impl Database {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Cancelled`], [`Error::ReadOnly`], [`Error::Damaged`] if a segment is not as it was written, or the new one
-    /// could not be written. Merges made before stay made.
+    /// [`Error::Cancelled`], [`Error::ReadOnly`]; or the new segment could not be written. [`Error::Damaged`] if a segment is
+    /// not as it was written: the others are merged without it first. Merges made before stay made.
     pub fn compact(
         &self,
         mut progress: impl FnMut(&Compacted) -> ControlFlow<()> + Send,
@@ -361,9 +362,11 @@ impl Database {
     }
 
     /// What kept the last merge or seal in the background from being made, if it failed; it is tried again. Nothing
-    /// acknowledged is lost by it.
+    /// acknowledged is lost by it. A segment that a merge found damaged is told of from then on: it is left as it is until
+    /// the database is opened again, and the others are merged without it.
     pub fn background_error(&self) -> Option<String> {
-        self.0.background.error()
+        let damage = || self.0.in_hand.damage().map(|error| error.to_string());
+        self.0.background.error().or_else(damage)
     }
 
     /// Reads every file of the database and lists what is not as it was written. Takes the lock if it is free, to

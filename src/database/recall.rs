@@ -20,6 +20,7 @@ use super::query::{DEFAULT_RECALL, IntoFilter};
 use super::search::{Search, Wanted};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
+use crate::random::Random;
 use crate::segment::Effort;
 
 /// The 97.5th percentile of the normal distribution: 95 % lie within it on both sides.
@@ -227,18 +228,6 @@ fn different(end: u64, count: u64, seed: u64) -> BTreeSet<u64> {
         }
     }
     taken
-}
-
-/// SplitMix64 (Steele et al. 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }
 
 /// The recall and its interval. `counted` is not empty, and each entry wants something.

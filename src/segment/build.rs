@@ -57,7 +57,7 @@ pub(super) fn write(
         }
     };
     let vector = |row| go_on().and_then(|()| source.vector(row));
-    let id_order = tables::id_order(source)?;
+    let id_order = tables::id_order(source, stop)?;
     let (quantiser, codes) = Quantiser::fit(source.rows(), spec.dimension, vector)?;
     go_on()?;
     let kernel = Kernel::best();

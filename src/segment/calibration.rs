@@ -24,6 +24,7 @@ use super::source::Stop;
 use super::vectors::{Keys, exact_score};
 use super::walk::Walk;
 use crate::error::{Error, Result};
+use crate::random::Random;
 use crate::vector::Metric;
 
 /// Queries of each sample.
@@ -339,17 +340,7 @@ fn blurred(row: &[f32], sample: &Sample<'_>, random: &mut Random) -> Vec<f32> {
     query
 }
 
-/// SplitMix64 (Steele et al. 2014), so that equal input gives equal numbers.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
     /// Mean 0: the sum of four uniform numbers, less their mean.
     fn normal(&mut self) -> f32 {
         let bits = self.next();

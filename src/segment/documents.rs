@@ -1,25 +1,31 @@
 //! The tables of documents and rows: who owns which row, and which bytes of the text a row's passage is.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::io::{self, Write};
+use std::iter::Copied;
 use std::ops::Range;
+use std::slice::Iter;
 
 use super::format::{Header, Kind, u32_at, u64_at};
 use super::kernel::prefetch_line;
 use super::map::as_u32;
 use super::sections::Sections;
-use super::source::Source;
+use super::source::{Source, Stop};
 use crate::document::MAX_ID_BYTES;
 use crate::error::{Error, Result};
 
 const ENTRY_BYTES: usize = 40;
 const RANGE_BYTES: usize = 16;
+/// So many ids are sorted at once.
+const RUN: usize = 16_384;
+
 /// The documents by id.
 ///
 /// # Errors
-/// [`Error::DuplicateId`].
-pub(super) fn id_order(source: &dyn Source) -> Result<Vec<u32>> {
-    let mut order: Vec<u32> = (0..source.documents()).collect();
-    order.sort_unstable_by(|&a, &b| source.id(a).cmp(source.id(b)));
+/// [`Error::DuplicateId`]; [`Error::Cancelled`] if `stop` said so.
+pub(super) fn id_order(source: &dyn Source, stop: Stop<'_>) -> Result<Vec<u32>> {
+    let order = sorted_by_id(source, RUN, stop)?;
     let mut pairs = order.windows(2);
     match pairs.find(|pair| source.id(pair[0]) == source.id(pair[1])) {
         Some(pair) => Err(Error::DuplicateId {
@@ -27,6 +33,40 @@ pub(super) fn id_order(source: &dyn Source) -> Result<Vec<u32>> {
         }),
         None => Ok(order),
     }
+}
+
+/// In runs that are then merged, since a sort cannot be stopped and one of millions of ids takes seconds.
+fn sorted_by_id(source: &dyn Source, run: usize, stop: Stop<'_>) -> Result<Vec<u32>> {
+    let go_on = || {
+        if stop() {
+            Err(Error::Cancelled)
+        } else {
+            Ok(())
+        }
+    };
+    let mut sorted: Vec<u32> = (0..source.documents()).collect();
+    for run in sorted.chunks_mut(run) {
+        go_on()?;
+        run.sort_unstable_by(|&a, &b| source.id(a).cmp(source.id(b)));
+    }
+    if sorted.len() <= run {
+        return Ok(sorted);
+    }
+    let mut runs: Vec<_> = sorted.chunks(run).map(|run| run.iter().copied()).collect();
+    let first = |(nth, left): (usize, &mut Copied<Iter<'_, u32>>)| {
+        let document = left.next()?;
+        Some(Reverse((source.id(document), document, nth)))
+    };
+    let mut heads: BinaryHeap<_> = runs.iter_mut().enumerate().filter_map(first).collect();
+    let mut order = Vec::with_capacity(sorted.len());
+    while let Some(Reverse((_, document, nth))) = heads.pop() {
+        if order.len().is_multiple_of(run) {
+            go_on()?;
+        }
+        order.push(document);
+        heads.extend(first((nth, &mut runs[nth])));
+    }
+    Ok(order)
 }
 
 /// Writes [`Kind::Documents`].
@@ -282,4 +322,40 @@ struct Entry {
     id_bytes: u32,
     id_start: u64,
     text_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::source::InMemory;
+    use super::super::tests::{Random, document, spec};
+    use super::*;
+
+    #[test]
+    fn ids_sorted_in_runs_are_in_order_and_the_sort_can_be_stopped_at_any_run() {
+        let mut random = Random(9);
+        let mut id = || format!("{}", random.next() % 1_000_000);
+        let documents: Vec<_> = (0..100)
+            .map(|_| document(id(), "", Random(1).unit(4)))
+            .collect();
+        let documents: Vec<_> = documents.iter().collect();
+        let source = InMemory::new(&spec(4), &documents).expect("few rows");
+        let asked = AtomicUsize::new(0);
+        let sorted = |run, stop_at| {
+            asked.store(0, Ordering::Relaxed);
+            let stop = || asked.fetch_add(1, Ordering::Relaxed) >= stop_at;
+            sorted_by_id(&source, run, &stop)
+        };
+        let mut expected: Vec<u32> = (0..100).collect();
+        expected.sort_by_key(|&at| source.id(at));
+        for run in [1, 7, 50, 99, 100, 101] {
+            assert_eq!(sorted(run, usize::MAX).expect("nobody stops it"), expected);
+            let times = asked.load(Ordering::Relaxed);
+            assert!(times >= 100 / run, "{times} for runs of {run}");
+            for stop_at in 0..times {
+                assert!(matches!(sorted(run, stop_at), Err(Error::Cancelled)));
+            }
+        }
+    }
 }

@@ -58,7 +58,7 @@ impl Frozen {
             stop,
         })?;
         seeds.truncate(SEEDS);
-        repair(codes, &nodes, &seeds, &mut neighbours);
+        repair(codes, &nodes, &seeds, &mut neighbours, stop)?;
         Some(Self {
             neighbours,
             seeds,

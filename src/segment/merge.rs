@@ -13,10 +13,10 @@ use roaring::RoaringBitmap;
 use super::build;
 use super::builder::{NONE, WIDTH};
 use super::quantise::stride;
-use super::source::{MAX_ROWS, OlderGraph, Source, Stop};
+use super::source::{MAX_ROWS, Numbering, OlderGraph, Source, Stop};
 use super::{BuildOptions, Segment, SegmentSpec};
 use crate::document::Attributes;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// What building takes for a row: lists with room to grow, marks of the walks, and an older graph's new numbers.
 const BUILDER_BYTES: u64 = 640;
@@ -47,10 +47,8 @@ pub(crate) struct Merge {
     sources: Vec<Arc<Segment>>,
     /// Source and ordinal of each document that is kept, by source and then by ordinal.
     documents: Vec<(u32, u32)>,
-    /// Row of each document's first passage, and the number of rows at the end.
-    first_rows: Vec<u32>,
-    /// Source and row of each row.
-    rows: Vec<(u32, u32)>,
+    /// Each row comes from a source, and is one of its rows.
+    numbering: Numbering,
 }
 
 impl Merge {
@@ -59,29 +57,22 @@ impl Merge {
     /// # Errors
     /// [`Error::Document`] if there are too many rows for one segment.
     pub fn new(sources: Vec<(Arc<Segment>, Arc<RoaringBitmap>)>) -> Result<Self> {
-        let (mut documents, mut first_rows, mut rows) = (Vec::new(), vec![0], Vec::new());
+        let (mut documents, mut numbering) = (Vec::new(), Numbering::new());
         for ((segment, dead), source) in sources.iter().zip(0..) {
             for document in 0..segment.documents() {
                 let range = segment.rows_of(document);
                 if dead.contains(range.start) {
                     continue;
                 }
-                if rows.len() + range.len() > MAX_ROWS {
-                    return Err(Error::Document {
-                        id: segment.document_id(document).to_owned(),
-                        what: "its segment would hold more than 2,147,483,647 passages".into(),
-                    });
-                }
                 documents.push((source, document));
-                rows.extend(range.map(|row| (source, row)));
-                first_rows.push(rows.len() as u32);
+                let id = segment.document_id(document);
+                numbering.push(id, range.map(|row| (source, row)))?;
             }
         }
         Ok(Self {
             sources: sources.into_iter().map(|(segment, _)| segment).collect(),
             documents,
-            first_rows,
-            rows,
+            numbering,
         })
     }
 
@@ -91,25 +82,27 @@ impl Merge {
         source: usize,
         rows: impl IntoIterator<Item = u32>,
     ) -> impl Iterator<Item = u32> {
-        let place = move |row| self.rows.binary_search(&(source as u32, row)).ok();
+        let origins = self.numbering.origins();
+        let place = move |row| origins.binary_search(&(source as u32, row)).ok();
         rows.into_iter().filter_map(place).map(|at| at as u32)
     }
 
     /// All rows of the merged segment that come from a source.
     pub fn rows_from(&self, source: usize) -> Range<u32> {
-        let first = |source| self.rows.partition_point(|row| row.0 < source) as u32;
+        let origins = self.numbering.origins();
+        let first = |source| origins.partition_point(|row| row.0 < source) as u32;
         first(source as u32)..first(source as u32 + 1)
     }
 
     /// How many documents have their first row among these rows of the merged segment.
     pub fn count_documents(&self, rows: &RoaringBitmap) -> u32 {
-        let is_first = |row: &u32| self.first_rows.binary_search(row).is_ok();
+        let is_first = |&row: &u32| self.numbering.is_first(row);
         rows.iter().filter(is_first).count() as u32
     }
 
     /// Rows that are kept.
     pub fn rows(&self) -> u32 {
-        self.rows.len() as u32
+        self.numbering.rows()
     }
 
     /// Writes the merged segment.
@@ -133,23 +126,14 @@ impl Merge {
     }
 
     fn at_row(&self, row: u32) -> (&Segment, u32) {
-        let (source, row) = self.rows[row as usize];
+        let (source, row) = self.numbering.origins()[row as usize];
         (&self.sources[source as usize], row)
     }
 }
 
 impl Source for Merge {
-    fn documents(&self) -> u32 {
-        self.documents.len() as u32
-    }
-
-    fn rows(&self) -> u32 {
-        self.rows.len() as u32
-    }
-
-    fn rows_of(&self, document: u32) -> Range<u32> {
-        let at = document as usize;
-        self.first_rows[at]..self.first_rows[at + 1]
+    fn numbering(&self) -> &Numbering {
+        &self.numbering
     }
 
     fn id(&self, document: u32) -> &str {

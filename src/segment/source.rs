@@ -18,9 +18,16 @@ pub(crate) type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 /// Documents and their rows, numbered from 0 in the order in which they are to stand. The rows of a document stand together.
 /// Whoever implements this has made sure that a segment can hold them.
 pub(super) trait Source: Sync {
-    fn documents(&self) -> u32;
-    fn rows(&self) -> u32;
-    fn rows_of(&self, document: u32) -> Range<u32>;
+    fn numbering(&self) -> &Numbering;
+    fn documents(&self) -> u32 {
+        self.numbering().documents()
+    }
+    fn rows(&self) -> u32 {
+        self.numbering().rows()
+    }
+    fn rows_of(&self, document: u32) -> Range<u32> {
+        self.numbering().rows_of(document)
+    }
     fn id(&self, document: u32) -> &str;
     fn content_hash(&self, document: u32) -> u128;
     fn text_bytes(&self, document: u32) -> usize;
@@ -34,6 +41,66 @@ pub(super) trait Source: Sync {
     /// A graph over a good part of the rows that is worth going on from.
     fn older_graph(&self) -> Result<Option<OlderGraph<'_>>> {
         Ok(None)
+    }
+}
+
+/// Which rows each document has, and where each row comes from: two numbers, as the source means them.
+pub(super) struct Numbering {
+    /// Row of each document's first passage, and the number of rows at the end.
+    first_rows: Vec<u32>,
+    rows: Vec<(u32, u32)>,
+}
+
+impl Numbering {
+    /// Without documents.
+    pub fn new() -> Self {
+        Self {
+            first_rows: vec![0],
+            rows: Vec::new(),
+        }
+    }
+
+    /// Takes the next document, by its rows.
+    ///
+    /// # Errors
+    /// [`Error::Document`], naming `id`, if there are too many rows for one segment.
+    pub fn push(
+        &mut self,
+        id: &str,
+        rows: impl ExactSizeIterator<Item = (u32, u32)>,
+    ) -> Result<()> {
+        if self.rows.len() + rows.len() > MAX_ROWS {
+            return Err(Error::Document {
+                id: id.to_owned(),
+                what: "its segment would hold more than 2,147,483,647 passages".into(),
+            });
+        }
+        self.rows.extend(rows);
+        self.first_rows.push(self.rows.len() as u32);
+        Ok(())
+    }
+
+    pub fn documents(&self) -> u32 {
+        self.first_rows.len() as u32 - 1
+    }
+
+    pub fn rows(&self) -> u32 {
+        self.rows.len() as u32
+    }
+
+    pub fn rows_of(&self, document: u32) -> Range<u32> {
+        let at = document as usize;
+        self.first_rows[at]..self.first_rows[at + 1]
+    }
+
+    /// Is it the first row of its document?
+    pub fn is_first(&self, row: u32) -> bool {
+        self.first_rows.binary_search(&row).is_ok()
+    }
+
+    /// Where each row comes from.
+    pub fn origins(&self) -> &[(u32, u32)] {
+        &self.rows
     }
 }
 
@@ -57,10 +124,8 @@ impl OlderGraph<'_> {
 /// Documents in memory.
 pub(super) struct InMemory<'a> {
     documents: &'a [&'a EmbeddedDocument],
-    /// Row of each document's first passage, and the number of rows at the end.
-    first_rows: Vec<u32>,
-    /// Each row's document, and which of its passages it is.
-    rows: Vec<(u32, u32)>,
+    /// Each row comes from a document, and is one of its passages.
+    numbering: Numbering,
 }
 
 impl<'a> InMemory<'a> {
@@ -69,23 +134,15 @@ impl<'a> InMemory<'a> {
     /// # Errors
     /// [`Error::Document`] if one is not as [`EmbeddedDocument`] says; [`Error::Dimension`].
     pub fn new(spec: &SegmentSpec, documents: &'a [&'a EmbeddedDocument]) -> Result<Self> {
-        let mut first_rows = vec![0];
-        let mut rows = Vec::new();
+        let mut numbering = Numbering::new();
         for (document, at) in documents.iter().zip(0..) {
             check(document, spec.dimension)?;
-            if rows.len() + document.passages.len() > MAX_ROWS {
-                return wrong(
-                    document,
-                    "its segment would hold more than 2,147,483,647 passages",
-                );
-            }
-            rows.extend((0..document.passages.len() as u32).map(|nth| (at, nth)));
-            first_rows.push(rows.len() as u32);
+            let passages = 0..document.passages.len() as u32;
+            numbering.push(&document.id, passages.map(|nth| (at, nth)))?;
         }
         Ok(Self {
             documents,
-            first_rows,
-            rows,
+            numbering,
         })
     }
 
@@ -94,23 +151,14 @@ impl<'a> InMemory<'a> {
     }
 
     fn row(&self, row: u32) -> (&'a EmbeddedDocument, usize) {
-        let (document, nth) = self.rows[row as usize];
+        let (document, nth) = self.numbering.origins()[row as usize];
         (self.document(document), nth as usize)
     }
 }
 
 impl Source for InMemory<'_> {
-    fn documents(&self) -> u32 {
-        self.documents.len() as u32
-    }
-
-    fn rows(&self) -> u32 {
-        self.rows.len() as u32
-    }
-
-    fn rows_of(&self, document: u32) -> Range<u32> {
-        let at = document as usize;
-        self.first_rows[at]..self.first_rows[at + 1]
+    fn numbering(&self) -> &Numbering {
+        &self.numbering
     }
 
     fn id(&self, document: u32) -> &str {

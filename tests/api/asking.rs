@@ -5,24 +5,12 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use vecdb::{Collection, CollectionOptions, Database, Document, Error, Metric, Query, Vector};
 
+use crate::random::Random;
+
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
 const DIMENSION: usize = 6;
 
-/// SplitMix64, so that a test's data are the same on every machine.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
     /// In ±10, coarse enough that ties are common.
     fn values(&mut self) -> Vec<f32> {
         let values: Vec<f32> = (0..DIMENSION)
@@ -176,7 +164,7 @@ proptest! {
             let expected: Vec<_> = ranked.iter().copied().skip(offset).take(k).collect();
             let exact = asked().exact().scores().expect("a query");
             world.same(&exact, &expected, &query)?;
-            // Below 10,000 rows nothing is approximate, so the aim makes no difference.
+            // So few rows are scanned, so nothing is approximate, and the aim makes no difference.
             prop_assert_eq!(&asked().target_recall(0.5).scores().expect("a query"), &exact);
             let hits = asked().run().expect("a query");
             let told: Vec<_> = hits.iter().map(|hit| (&hit.id, hit.score, &hit.range)).collect();

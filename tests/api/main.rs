@@ -8,6 +8,7 @@ mod kill;
 mod merging;
 mod model;
 mod paths;
+mod random;
 mod recall;
 #[cfg(feature = "encoder")]
 mod text;

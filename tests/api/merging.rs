@@ -8,29 +8,13 @@ use std::time::{Duration, Instant};
 use vecdb::{Collection, CollectionOptions, Compacted, Database, Document, Error, Merging, Vector};
 
 use crate::copy;
+use crate::random::Random;
 
 const DIMENSION: usize = 16;
 
-/// SplitMix64, so that a test's data are the same on every machine.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
-
 fn vector(seed: u64) -> Vector {
-    let mut dice = Dice(seed);
-    let component = |_| dice.below(2_001) as f32 - 1_000.0;
+    let mut random = Random(seed);
+    let component = |_| random.below(2_001) as f32 - 1_000.0;
     Vector::new((0..DIMENSION).map(component).collect::<Vec<_>>()).expect("finite")
 }
 
@@ -61,10 +45,10 @@ struct Model(BTreeMap<u64, u64>);
 
 impl Model {
     /// A random call, or a flush.
-    fn step(&mut self, db: &Database, points: &Collection, dice: &mut Dice, version: &mut u64) {
-        let first = dice.below(60);
-        let ids: Vec<u64> = (first..first + 1 + dice.below(8)).collect();
-        match dice.below(8) {
+    fn step(&mut self, db: &Database, points: &Collection, random: &mut Random, version: &mut u64) {
+        let first = random.below(60);
+        let ids: Vec<u64> = (first..first + 1 + random.below(8)).collect();
+        match random.below(8) {
             0..4 => {
                 *version += 1;
                 let documents = ids.iter().map(|&id| document(id, *version));
@@ -109,11 +93,11 @@ fn whatever_is_written_during_a_merge_is_there_after_it_also_after_a_crash() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("m.vecdb");
         let (mut db, mut points) = open(&path, Merging::on_request());
-        let (mut dice, mut model, mut version) = (Dice(seed), Model::default(), 0);
+        let (mut random, mut model, mut version) = (Random(seed), Model::default(), 0);
         for round in 0..5 {
             let told = format!("seed {seed}, round {round}");
             for _ in 0..25 {
-                model.step(&db, &points, &mut dice, &mut version);
+                model.step(&db, &points, &mut random, &mut version);
             }
             db.flush().expect("seals");
             // The first call comes when the sources are chosen and the new segment is not yet written.
@@ -121,8 +105,8 @@ fn whatever_is_written_during_a_merge_is_there_after_it_also_after_a_crash() {
             db.compact(|_| {
                 asked += 1;
                 if asked == 1 {
-                    for _ in 0..dice.below(12) {
-                        model.step(&db, &points, &mut dice, &mut version);
+                    for _ in 0..random.below(12) {
+                        model.step(&db, &points, &mut random, &mut version);
                         during += 1;
                     }
                     model.check(&points, &told);
@@ -138,7 +122,7 @@ fn whatever_is_written_during_a_merge_is_there_after_it_also_after_a_crash() {
             model.check(&there, &format!("{told}, after a crash"));
             drop((after, there));
             check_files(&crashed, &told);
-            if dice.below(2) == 0 {
+            if random.below(2) == 0 {
                 drop(points);
                 db.close().expect("closes");
                 check_files(&path, &told);
@@ -297,11 +281,11 @@ fn after_twenty_churns_answers_are_those_of_a_fresh_build_and_the_disk_is_as_sma
     let folder = tempfile::tempdir().expect("a folder");
     let (churned, fresh) = (folder.path().join("c.vecdb"), folder.path().join("f.vecdb"));
     let (db, points) = open(&churned, Merging::background());
-    let mut dice = Dice(5);
+    let mut random = Random(5);
     for version in 0..=20 {
         let mut ids: Vec<u64> = (0..DOCUMENTS).collect();
         for last in (1..ids.len()).rev() {
-            ids.swap(last, dice.below(last as u64 + 1) as usize);
+            ids.swap(last, random.below(last as u64 + 1) as usize);
         }
         for (nth, some) in ids.chunks(90).enumerate() {
             let documents = some.iter().map(|&id| document(id, version));
@@ -337,6 +321,62 @@ fn after_twenty_churns_answers_are_those_of_a_fresh_build_and_the_disk_is_as_sma
 }
 
 #[test]
+fn a_damaged_segment_is_told_of_and_the_others_are_merged_without_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("m.vecdb");
+    let (db, points) = open(&path, Merging::on_request());
+    for id in 0..9 {
+        points.add_vectors([document(id, 1)]).expect("adds");
+        db.flush().expect("seals");
+    }
+    drop(points);
+    db.close().expect("closes");
+    let damaged = path.join("segments").read_dir().expect("a folder").next();
+    let damaged = damaged.expect("nine").expect("reads").path();
+    let whole = std::fs::read(&damaged).expect("reads");
+    // A byte that is not verified when the segment opens, but when its vectors are read.
+    let is_late = |&at: &usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&damaged, bytes).expect("writes");
+        let reader = Database::options().read_only().open(&path);
+        reader.is_ok_and(|reader| {
+            let points = reader.existing_collection("points").expect("there");
+            points.query_vector(vector(1)).run().is_err()
+        })
+    };
+    assert!((0..whole.len()).any(|at| is_late(&at)), "no such byte");
+    let name = damaged.file_stem().expect("a name").to_string_lossy();
+    let both = folder.path().join("background.vecdb");
+    copy(&path, &both);
+
+    let (db, points) = open(&path, Merging::on_request());
+    for _ in 0..2 {
+        let told = db.compact(|_| ControlFlow::Continue(()));
+        assert!(
+            matches!(&told, Err(Error::Damaged { path, .. }) if *path == damaged),
+            "{told:?}"
+        );
+        let info = points.info();
+        assert_eq!((info.segments, info.due_segments), (2, 0), "{info:?}");
+    }
+
+    let (db, points) = open(&both, Merging::background());
+    for id in 9..20 {
+        points.add_vectors([document(id, 1)]).expect("adds");
+        db.flush().expect("seals");
+    }
+    settle(&db, &points);
+    let give_up = Instant::now() + Duration::from_secs(30);
+    while points.info().segments > 1 + 3 * 3 {
+        assert!(Instant::now() < give_up, "{:?}", points.info());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let told = db.background_error().expect("told of from then on");
+    assert!(told.contains(&*name), "{told}");
+}
+
+#[test]
 fn readers_and_writers_see_no_merge() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("m.vecdb");
@@ -351,15 +391,15 @@ fn readers_and_writers_see_no_merge() {
             .map(|writer| {
                 let (db, points) = (&db, &points);
                 threads.spawn(move || {
-                    let (mut dice, mut model) = (Dice(writer), BTreeMap::new());
+                    let (mut random, mut model) = (Random(writer), BTreeMap::new());
                     let mut version = 0;
                     while Instant::now() < end {
                         version += 1;
                         // Each writer has ids of its own.
-                        let id = dice.below(IDS / 2) * 2 + writer;
+                        let id = random.below(IDS / 2) * 2 + writer;
                         points.add_vectors([document(id, version)]).expect("adds");
                         model.insert(id, version);
-                        if dice.below(4) == 0 {
+                        if random.below(4) == 0 {
                             db.flush().expect("seals");
                         }
                     }
@@ -370,12 +410,12 @@ fn readers_and_writers_see_no_merge() {
         for reader in 0..2 {
             let points = &points;
             threads.spawn(move || {
-                let mut dice = Dice(100 + reader);
+                let mut random = Random(100 + reader);
                 while Instant::now() < end {
-                    let id = dice.below(IDS);
+                    let id = random.below(IDS);
                     let found = points.get(&id.to_string()).expect("reads");
                     assert!(found.is_some(), "document {id} is always there");
-                    let hits = points.query_vector(vector(dice.next())).limit(400).run();
+                    let hits = points.query_vector(vector(random.next())).limit(400).run();
                     let hits = hits.expect("a query");
                     let mut ids: Vec<&str> = hits.iter().map(|hit| hit.id.as_str()).collect();
                     ids.sort_unstable();
@@ -485,7 +525,9 @@ fn a_database_that_is_dropped_in_the_middle_of_a_merge_leaves_nothing_half_done(
     let (db, points) = open(&path, Merging::on_request());
     let info = points.info();
     assert_eq!((info.documents, info.dead_passages), (4 * ROWS, 0));
-    let expected = if info.segments == 1 { 0 } else { 4 };
-    assert_eq!(info.due_segments, expected, "given up or done: {info:?}");
+    assert!(
+        (1..=4).contains(&info.segments),
+        "given up or done: {info:?}"
+    );
     drop((db, points));
 }

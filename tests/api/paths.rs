@@ -8,7 +8,8 @@
 use proptest::prelude::*;
 use vecdb::Metric;
 
-use crate::world::{Asked, Random, Row, World};
+use crate::random::Random;
+use crate::world::{Asked, Row, World};
 
 /// Enough for a graph.
 const GRAPH_ROWS: usize = 10_500;
@@ -79,7 +80,7 @@ impl Small {
             let mut vectors: Vec<_> = (0..rows).map(|_| random.vector(self.dimension)).collect();
             // Some are equal.
             for _ in 0..rows / 10 {
-                vectors[random.below(rows)] = vectors[random.below(rows)].clone();
+                vectors[random.place(rows)] = vectors[random.place(rows)].clone();
             }
             world.add(vectors, &mut random);
             if self.seals {
@@ -88,7 +89,7 @@ impl Small {
         }
         let numbers: Vec<u32> = world.rows.keys().copied().collect();
         let chosen = |percent: usize, random: &mut Random| -> Vec<u32> {
-            let chosen = numbers.iter().filter(|_| random.below(100) < percent);
+            let chosen = numbers.iter().filter(|_| random.place(100) < percent);
             chosen.copied().collect()
         };
         let deleted = chosen(self.deleted, &mut random);
@@ -96,7 +97,7 @@ impl Small {
         let replaced = chosen(self.replaced, &mut random);
         let row = |random: &mut Random| Row {
             vector: random.vector(self.dimension),
-            bucket: random.below(1000) as i64,
+            bucket: random.place(1000) as i64,
         };
         let rows = replaced.iter().map(|&n| (n, row(&mut random))).collect();
         world.put(rows);
@@ -144,7 +145,7 @@ fn clustered(rows: usize, random: &mut Random) -> Vec<Vec<f32>> {
     let centres: Vec<_> = (0..40).map(|_| random.vector(DIMENSION)).collect();
     let mut vectors: Vec<Vec<f32>> = (0..rows)
         .map(|_| {
-            let centre = &centres[random.below(40)];
+            let centre = &centres[random.place(40)];
             let beside = random.vector(DIMENSION);
             centre
                 .iter()
@@ -154,10 +155,10 @@ fn clustered(rows: usize, random: &mut Random) -> Vec<Vec<f32>> {
         })
         .collect();
     for _ in 0..rows / 50 {
-        vectors[random.below(rows)] = vectors[random.below(rows)].clone();
+        vectors[random.place(rows)] = vectors[random.place(rows)].clone();
     }
     for _ in 0..40 {
-        vectors[random.below(rows)] = vectors[0].clone();
+        vectors[random.place(rows)] = vectors[0].clone();
     }
     vectors
 }
@@ -168,7 +169,7 @@ fn check(world: &World, random: &mut Random) {
     let stored: Vec<&Row> = world.rows.values().collect();
     // Nearer to one row than to another.
     let between = |random: &mut Random| -> Vec<f32> {
-        let mut row = || &stored[random.below(stored.len())].vector;
+        let mut row = || &stored[random.place(stored.len())].vector;
         let pair = row().iter().zip(row());
         pair.map(|(a, b)| a + b / 4.0).collect()
     };

@@ -2,7 +2,8 @@
 
 use vecdb::{Database, Error, Metric, Recall, RecallOptions};
 
-use crate::world::{Asked, Random, World};
+use crate::random::Random;
+use crate::world::{Asked, World};
 
 fn vectors(rows: usize, dimension: usize, random: &mut Random) -> Vec<Vec<f32>> {
     (0..rows).map(|_| random.vector(dimension)).collect()
@@ -70,7 +71,7 @@ fn with_a_graph_it_is_what_the_scan_says_also_under_filters_and_from_a_reader() 
     let mut random = Random(3);
     let mut world = World::new(16, Metric::Cosine);
     world.add(vectors(10_200, 16, &mut random), &mut random);
-    let dead: Vec<u32> = (0..10_200).filter(|_| random.below(20) == 0).collect();
+    let dead: Vec<u32> = (0..10_200).filter(|_| random.place(20) == 0).collect();
     world.delete(&dead);
     world.db.flush().expect("seals");
     let mut measured = Vec::new();

@@ -6,25 +6,13 @@ use std::path::Path;
 
 use vecdb::{Collection, CollectionOptions, Database, Document, Merging, Metric, Vector};
 
+use crate::random::Random;
+
 const COLLECTION: &str = "points";
 /// Two ways to add up a product differ by less, for vectors of length 1 or so.
 pub const TIE: f64 = 1e-5;
 
-/// SplitMix64, so that a test's data are the same on every machine.
-pub struct Random(pub u64);
-
 impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
     /// Roughly normal, mean 0.
     fn component(&mut self) -> f32 {
         let mut uniform = || (self.next() >> 40) as f32 / (1_u64 << 24) as f32;
@@ -73,7 +61,7 @@ impl World {
         let first = self.rows.last_key_value().map_or(0, |(last, _)| last + 1);
         let rows = vectors.into_iter().map(|vector| Row {
             vector,
-            bucket: random.below(1000) as i64,
+            bucket: random.place(1000) as i64,
         });
         self.put((first..).zip(rows).collect());
     }

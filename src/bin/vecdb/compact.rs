@@ -1,7 +1,5 @@
 //! `vecdb compact`: fewer segments, and no space for what is deleted.
 
-use std::ops::ControlFlow;
-
 use clap::Args;
 use serde::Serialize;
 use vecdb::{Compacted, Database, Error, Merging};
@@ -79,11 +77,7 @@ pub fn run(
             text::count(segments, "segment")
         );
         meter.update(bytes_before.saturating_sub(bytes), bytes_before, words);
-        if interrupt.is_asked() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        interrupt.flow()
     });
     meter.finish();
     let interrupted = match result {
@@ -116,11 +110,7 @@ pub fn run(
         text::count(segments, "segment"),
         text::bytes(bytes)
     ));
-    Ok(if interrupted {
-        Outcome::Interrupted
-    } else {
-        Outcome::Done
-    })
+    Ok(Outcome::unless_interrupted(interrupted))
 }
 
 fn words(made: &Compacted, elapsed: std::time::Duration) -> String {

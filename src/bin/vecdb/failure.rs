@@ -18,6 +18,15 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// 130 if a signal ended it, else 0.
+    pub fn unless_interrupted(interrupted: bool) -> Self {
+        if interrupted {
+            Self::Interrupted
+        } else {
+            Self::Done
+        }
+    }
+
     /// 0 if something was found, else 1.
     pub fn found(something: bool) -> Self {
         if something { Self::Done } else { Self::Nothing }

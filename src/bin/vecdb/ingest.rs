@@ -171,11 +171,7 @@ pub fn run(
             interrupted: ingested.interrupted.is_some(),
         })?;
     }
-    Ok(if ingested.interrupted.is_some() {
-        Outcome::Interrupted
-    } else {
-        Outcome::Done
-    })
+    Ok(Outcome::unless_interrupted(ingested.interrupted.is_some()))
 }
 
 fn sources(arguments: &Arguments) -> Sources {

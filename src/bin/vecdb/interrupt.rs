@@ -1,6 +1,7 @@
 //! Ctrl-C, SIGTERM and SIGHUP during an ingestion: the first asks for an orderly end, the second ends at once.
 
 use std::io::{self, Write as _};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,8 +30,12 @@ impl Interrupt {
         Ok(Self(asked))
     }
 
-    /// Has a signal come?
-    pub fn is_asked(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+    /// Has a signal come? As the callbacks of long calls say it.
+    pub fn flow(&self) -> ControlFlow<()> {
+        if self.0.load(Ordering::SeqCst) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 }

@@ -59,11 +59,7 @@ pub fn store(
                 plan.text_bytes,
                 words(progress, plan, meter.elapsed()),
             );
-            if interrupt.is_some_and(Interrupt::is_asked) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            interrupt.map_or(ControlFlow::Continue(()), Interrupt::flow)
         }),
     );
     meter.finish();

@@ -56,6 +56,7 @@ mod walk;
 mod tests;
 
 use super::vectors::Codes;
+use crate::random::Random;
 use crate::vector::Metric;
 
 pub(super) use extend::Start;
@@ -127,18 +128,12 @@ pub(super) struct RawGraph {
     pub seeds: Vec<u32>,
 }
 
-/// Fisher–Yates with SplitMix64: the same order for the same seed, in every version.
+/// Fisher–Yates: the same order for the same seed, in every version.
 fn shuffled(nodes: &[u32], seed: u64) -> Vec<u32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    };
+    let mut random = Random(seed);
     let mut order = nodes.to_vec();
     for last in (1..order.len()).rev() {
-        order.swap(last, (next() % (last as u64 + 1)) as usize);
+        order.swap(last, (random.next() % (last as u64 + 1)) as usize);
     }
     order
 }

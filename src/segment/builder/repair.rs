@@ -12,20 +12,24 @@ use crate::vector::Metric;
 
 /// A lost node is linked from one of so many near nodes that have room, or else from the nearest.
 const CANDIDATES: usize = 64;
+/// Nodes reached between two questions whether to stop: the whole graph is reached from the first seed.
+const ASK_EVERY: usize = 4_096;
 
 /// Adds links to `neighbours`, shape `[rows, WIDTH]`, until all `nodes` can be reached from `seeds`, of which there is one
-/// at least unless there are no nodes.
+/// at least unless there are no nodes. `None` if `stop` said so.
 pub(in crate::segment) fn repair(
     codes: Codes<'_>,
     nodes: &[u32],
     seeds: &[u32],
     neighbours: &mut [u32],
-) {
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Option<()> {
     let mut repair = Repair {
         neighbours,
         reached: vec![false; codes.rows() as usize],
+        stop,
     };
-    seeds.iter().for_each(|&seed| repair.reach(seed));
+    seeds.iter().try_for_each(|&seed| repair.reach(seed))?;
     let lost = |repair: &Repair<'_>| -> Vec<u32> {
         let mut nodes = nodes.to_vec();
         nodes.retain(|&node| !repair.reached[node as usize]);
@@ -37,7 +41,7 @@ pub(in crate::segment) fn repair(
             && let Some(slot) = repair.room_beside(node)
         {
             repair.neighbours[slot] = node;
-            repair.reach(node);
+            repair.reach(node)?;
         }
     }
     let far = lost(&repair);
@@ -47,15 +51,17 @@ pub(in crate::segment) fn repair(
         let mut walk = Walk::new(codes.rows());
         for node in far {
             if !repair.reached[node as usize] {
-                repair.link(node, &distances, &mut walk, seeds);
+                repair.link(node, &distances, &mut walk, seeds)?;
             }
         }
     }
+    Some(())
 }
 
 struct Repair<'a> {
     neighbours: &'a mut [u32],
     reached: Vec<bool>,
+    stop: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl Repair<'_> {
@@ -63,10 +69,14 @@ impl Repair<'_> {
         &self.neighbours[node as usize * WIDTH..][..WIDTH]
     }
 
-    /// Marks the node and all that can be reached from it.
-    fn reach(&mut self, node: u32) {
+    /// Marks the node and all that can be reached from it. `None` if it was stopped.
+    fn reach(&mut self, node: u32) -> Option<()> {
         let mut queue = vec![node];
-        while let Some(node) = queue.pop() {
+        for nth in 0_usize.. {
+            if nth.is_multiple_of(ASK_EVERY) && (self.stop)() {
+                return None;
+            }
+            let Some(node) = queue.pop() else { break };
             if !std::mem::replace(&mut self.reached[node as usize], true) {
                 let reached = &self.reached;
                 let list = &self.neighbours[node as usize * WIDTH..][..WIDTH];
@@ -76,6 +86,7 @@ impl Repair<'_> {
                 );
             }
         }
+        Some(())
     }
 
     /// A free slot of the node's list.
@@ -94,8 +105,14 @@ impl Repair<'_> {
         })
     }
 
-    /// Links a lost node from near it.
-    fn link(&mut self, lost: u32, distances: &Distances<'_>, walk: &mut Walk, seeds: &[u32]) {
+    /// Links a lost node from near it. `None` if it was stopped.
+    fn link(
+        &mut self,
+        lost: u32,
+        distances: &Distances<'_>,
+        walk: &mut Walk,
+        seeds: &[u32],
+    ) -> Option<()> {
         let links = |row| self.list(row).iter().copied().filter(|&next| next != NONE);
         // It starts at the seeds, so all that it finds is reached.
         let near = walk.nearest(links, distances, lost, seeds, CANDIDATES);
@@ -110,7 +127,7 @@ impl Repair<'_> {
                 self.neighbours[slot.unwrap_or(lost as usize * WIDTH + WIDTH - 1)] = behind;
             }
         }
-        self.reach(lost);
+        self.reach(lost)
     }
 }
 
@@ -151,8 +168,10 @@ mod tests {
         let mut repair = Repair {
             neighbours,
             reached: vec![false; NODES as usize],
+            stop: &|| false,
         };
-        seeds().into_iter().for_each(|seed| repair.reach(seed));
+        let reached = seeds().into_iter().try_for_each(|seed| repair.reach(seed));
+        reached.expect("nobody stops it");
         repair.reached.iter().filter(|&&reached| reached).count()
     }
 
@@ -161,7 +180,10 @@ mod tests {
         let nodes: Vec<u32> = (0..NODES).collect();
         let mut neighbours = islands(links);
         assert_eq!(reachable(&mut neighbours), 280);
-        repair(Codes::new(&codes, 64), &nodes, &seeds(), &mut neighbours);
+        let codes = Codes::new(&codes, 64);
+        let stopped = repair(codes, &nodes, &seeds(), &mut neighbours.clone(), &|| true);
+        assert_eq!(stopped, None);
+        repair(codes, &nodes, &seeds(), &mut neighbours, &|| false).expect("nobody stops it");
         assert_eq!(reachable(&mut neighbours), NODES as usize);
     }
 

@@ -92,11 +92,11 @@ fn each_live_row_knows_where_it_went() {
 
 #[test]
 fn the_memory_that_is_allowed_limits_the_rows() {
-    let options = BuildOptions::default();
+    let options = BuildOptions::for_merging();
     let rows = |mib: u64| rows_within(mib << 20, 384, &options);
     let gib = rows(1 << 10);
     assert!((700_000..1_000_000).contains(&gib), "{gib}");
-    assert_eq!(rows(8), 9_999, "no graph");
+    assert_eq!(rows(4), 3_999, "no graph");
     assert!((1_500..2_500).contains(&rows(1)), "{}", rows(1));
     assert_eq!(rows(0), 0);
 }

@@ -14,6 +14,7 @@ use std::path::Path;
 use super::*;
 use crate::document::EmbeddedPassage;
 use crate::document::{Fields, Value};
+pub(super) use crate::random::Random;
 use crate::vector::Vector;
 
 /// Which rows a search may return, in numbers of rows.
@@ -51,23 +52,9 @@ impl Segment {
         };
         self.picked(pick, |selection| self.search(&nearest, selection))
     }
-
-    pub fn has_graph(&self) -> bool {
-        Graph::new(&self.sections).is_some()
-    }
 }
 
-/// SplitMix64, so that a test's data are the same on every machine.
-pub(super) struct Random(pub u64);
-
 impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
     pub fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
