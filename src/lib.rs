@@ -41,6 +41,7 @@ mod error;
 mod filter;
 #[cfg(feature = "encoder")]
 mod home;
+mod random;
 mod vector;
 
 #[cfg(feature = "readers")]

@@ -38,7 +38,7 @@ pub(super) fn search(
                 graph,
                 code,
                 ef,
-                without: None,
+                without: &[],
                 least_key: code.least_key(nearest.least_score),
                 most_scored: most_scored(slots, selected),
             })
