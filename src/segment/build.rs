@@ -4,15 +4,13 @@ use std::borrow::Borrow;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::calibration::{Calibration, Sample};
-use super::findable::make_findable;
 use super::format::{Header, Kind, VERSION};
-use super::graph::{Frozen, Graph};
-use super::int4::{Int4, Int4Codes};
-use super::kernel::Kernel;
+use super::graph::Frozen;
+use super::int4::Int4Codes;
 use super::quantise::Quantiser;
-use super::source::{InMemory, OlderGraph, Source, Stop};
-use super::vectors::{AnyCodes, Codes, Keys};
+use super::source::{InMemory, Source, Stop};
+use super::vectors::Codes;
+use super::walked::Walked;
 use super::writer::SegmentWriter;
 use super::{BuildOptions, EmbeddedDocument, SegmentSpec, documents as tables, text};
 use crate::error::{Error, Result};
@@ -60,51 +58,10 @@ pub(super) fn write(
     let id_order = tables::id_order(source, stop)?;
     let (quantiser, codes) = Quantiser::fit(source.rows(), spec.dimension, vector)?;
     go_on()?;
-    let kernel = Kernel::best();
     let codes = Codes::new(&codes, spec.dimension);
-    let graph = (source.rows() as usize >= options.graph_from_rows.max(1)).then(|| {
-        let builder = options.builder.get();
-        let older = source.older_graph()?;
-        let start = older.as_ref().map(OlderGraph::start);
-        let graph = Frozen::new(codes, spec.metric, builder, start, options.seed, stop);
-        drop(older);
-        let mut graph = graph.ok_or(Error::Cancelled)?;
-        let int4 = Int4::fit(codes, spec.dimension, &quantiser);
-        let recoded = int4.as_ref().map(|int4| int4.recoded.quantiser(&quantiser));
-        let (walked, walked_quantiser) = match (&int4, &recoded) {
-            (Some(int4), Some(recoded)) => {
-                let codes = Int4Codes::new(&int4.codes, spec.dimension);
-                (AnyCodes::Int4(codes), recoded)
-            }
-            _ => (AnyCodes::Int8(codes), &quantiser),
-        };
-        let squares = match spec.metric {
-            Metric::Cosine | Metric::Dot => Vec::new(),
-            Metric::L2 => walked.squares(spec.dimension, kernel),
-        };
-        let sample = Sample {
-            keys: Keys {
-                codes: walked,
-                kernel,
-                squares: &squares,
-            },
-            graph: Graph::default(),
-            quantiser: walked_quantiser,
-            metric: spec.metric,
-            seed: options.seed,
-            stop,
-        };
-        make_findable(&mut graph, &sample, vector)?;
-        let calibration = Calibration::measure(&sample.over(graph.as_graph()), vector)?;
-        let (graph, order) = graph.in_walking_order();
-        Ok(Walked {
-            graph,
-            order,
-            calibration,
-            int4,
-        })
-    });
-    let walked: Option<Walked> = graph.transpose()?;
+    let walked = (source.rows() as usize >= options.graph_from_rows.max(1))
+        .then(|| Walked::new(spec, source, codes, &quantiser, options, stop))
+        .transpose()?;
     let walked = walked.as_ref();
     let order = walked.map(|walked| walked.order.as_slice());
     let row = |slot: u32| order.map_or(slot, |order| order[slot as usize]);
@@ -162,16 +119,6 @@ pub(super) fn write(
         out.finish()
     };
     write().map(drop).map_err(|source| told("write", source))
-}
-
-/// What a segment has for walks.
-struct Walked {
-    graph: Frozen,
-    /// The row of each slot.
-    order: Vec<u32>,
-    calibration: Calibration,
-    /// In the order of rows.
-    int4: Option<Int4>,
 }
 
 /// The error of a step that may have carried one of ours through `std::io`.

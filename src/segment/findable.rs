@@ -66,7 +66,7 @@ fn missed<'v>(
             graph: sample.graph,
             code: &code,
             ef: LEAST_EF,
-            without: None,
+            without: &[],
             least_key: i32::MIN,
             most_scored: u64::MAX,
         };

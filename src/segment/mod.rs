@@ -27,6 +27,7 @@
 //! | `builder/` | codes → a raw graph |
 //! | `graph.rs` | the frozen graph: repaired, written, validated |
 //! | `findable.rs` | every row found by its own vector |
+//! | `walked.rs` | what a segment has for walks, made and tried |
 //! | `calibration.rs` | how far a walk has to go for a wanted recall |
 //! | `slots.rs` | sets of slots; which rows are selected |
 //! | `filters.rs` | the filters asked last |
@@ -63,6 +64,7 @@ mod text;
 pub(crate) mod tombstones;
 mod vectors;
 mod walk;
+mod walked;
 mod writer;
 
 #[cfg(test)]

@@ -181,6 +181,7 @@ impl Quantiser {
     }
 
     /// μ, shape `[dimension]`.
+    #[cfg(test)]
     pub fn centre(&self) -> &[f32] {
         &self.centre
     }

@@ -56,7 +56,7 @@ pub(super) fn walk(
         graph,
         code: &code,
         ef,
-        without: None,
+        without: &[],
         least_key: code.least_key(nearest.least_score),
         most_scored: most_scored(slots, selected),
     };

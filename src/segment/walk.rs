@@ -38,8 +38,8 @@ pub(super) struct Walk<'a> {
     pub code: &'a QueryCode,
     /// Nodes kept, at least 1.
     pub ef: usize,
-    /// A node that the walk is not to see.
-    pub without: Option<u32>,
+    /// Nodes that the walk is not to see.
+    pub without: &'a [u32],
     /// A walk that has arrived goes no further than to nodes with this key.
     pub least_key: i32,
     /// A walk that scores more nodes gives up.
@@ -105,7 +105,7 @@ impl Walk<'_> {
         };
         let slots = self.keys.codes.rows();
         scratch.begin(slots);
-        if let Some(without) = self.without {
+        for &without in self.without {
             scratch.visited.insert(without);
         }
         for &start in self.graph.seeds.iter().chain(self.graph.orphans) {

@@ -92,6 +92,35 @@ fn the_graph_finds_nearly_all_that_a_scan_finds() {
 }
 
 #[test]
+fn questions_beside_the_clumps_of_rows_find_what_was_aimed_at() {
+    const DIMENSION: usize = 48;
+    let mut random = Random(17);
+    let topics: Vec<Vector> = (0..20).map(|_| random.unit(DIMENSION)).collect();
+    let of_topic = |random: &mut Random| {
+        let topic = random.below(topics.len());
+        random.near(topics[topic].as_slice(), 0.3)
+    };
+    let mut vectors = Vec::new();
+    for _ in 0..500 {
+        let clump = of_topic(&mut random);
+        vectors.extend((0..14).map(|_| random.near(clump.as_slice(), 0.03)));
+    }
+    let segment = segment(DIMENSION, &from_vectors(&vectors), 1);
+    let (mut found, mut wanted) = (0, 0);
+    for _ in 0..300 {
+        let query = of_topic(&mut random);
+        let hits = segment
+            .best(query.as_slice(), 10, Pick::All)
+            .expect("the dimension fits");
+        let exact = exact(&segment, query.as_slice(), 10, |_| true);
+        let is_wanted = |hit: &&RowHit| hit.score >= exact[9].score;
+        found += hits.iter().filter(is_wanted).count();
+        wanted += exact.len();
+    }
+    assert!(found as f64 >= 0.95 * wanted as f64, "{found} of {wanted}");
+}
+
+#[test]
 fn every_row_is_found_by_its_own_vector_and_with_all_its_copies() {
     let mut random = Random(12);
     let vectors = clustered(&mut random, 3_000, 10, 32);
