@@ -62,7 +62,7 @@ pub struct CollectionInfo {
     pub unsealed_passages: u64,
     /// Segments on disk.
     pub segments: u64,
-    /// Segments that are due to be merged next; see [`Database::compact`](super::Database::compact).
+    /// Segments that are being merged, or are to be merged next; see [`Database::compact`](super::Database::compact).
     pub due_segments: u64,
     /// Bytes of its segments on disk.
     pub bytes: u64,
@@ -87,7 +87,7 @@ impl CollectionInfo {
             dead_passages: dead,
             unsealed_passages: snapshot.unsealed_rows(),
             segments: snapshot.sealed_parts() as u64,
-            due_segments: inner.due_of(snapshot, u64::MAX).len() as u64,
+            due_segments: inner.count_due(snapshot) as u64,
             bytes: record.segments.iter().map(|s| s.bytes).sum(),
         }
     }

@@ -337,6 +337,16 @@ impl Inner {
         due.into_iter().map(|at| places[at]).collect()
     }
 
+    /// How many sealed parts are being merged, or are to be merged next.
+    pub(super) fn count_due(&self, snapshot: &Snapshot) -> usize {
+        let in_hand = {
+            let sources = self.in_hand.sources();
+            let is_in_hand = |part: &&Part| part.name().is_some_and(|n| sources.names.contains(n));
+            snapshot.parts.iter().filter(is_in_hand).count()
+        };
+        in_hand + self.due_of(snapshot, u64::MAX).len()
+    }
+
     fn pick(&self, most_rows: u64) -> Result<Option<Begun<'_>>> {
         let mut guard = self.lock_writer()?;
         let writer = self.writer(&mut guard)?;
