@@ -1,8 +1,10 @@
 //! Every row is found by its own vector: tried when the graph is built, and made so where it is not.
 //!
 //! Nothing in HNSW promises that a walk with a row's vector ends at the row, though it nearly always does. A node that is
-//! missed gets a link from a node that its walk met; where these have no room, or it is missed all the same, it becomes an
+//! missed gets a link from a node that its walk met; where that cannot be done, or it is missed all the same, it becomes an
 //! *orphan*: walks start there, too.
+
+use std::collections::HashSet;
 
 use rayon::prelude::*;
 
@@ -11,6 +13,13 @@ use super::graph::Frozen;
 use super::slots::Selection;
 use super::walk::Walk;
 use crate::error::{Error, Result};
+
+/// All nodes are asked for so often at most, as a new link may lead astray the walk to another: of a million rows that are
+/// mixtures of near pairs 16,000 are missed at first, then 5,600, 890 and 86; of 100,000 passages 160 and none. It is worth
+/// it, since each orphan costs every walk a distance: with 1,900 of them a walk took twice as long as with none.
+const PASSES: usize = 4;
+/// Those linked are asked for again so often at most.
+const ROUNDS: usize = 4;
 
 /// A node, and what the walk with its vector met instead, the nearest first.
 struct Missed {
@@ -33,17 +42,28 @@ pub(super) fn make_findable<'v>(
         let is_node = |&row: &u32| !graph.neighbours(row).is_empty();
         (0..rows).filter(is_node).collect()
     };
-    let missed = missed(&sample.over(graph.as_graph()), &nodes, &vector)?;
-    let mut linked = Vec::new();
-    for Missed { node, met } in missed {
-        if graph.link_from_one_of(&met, node) {
-            linked.push(node);
-        } else {
-            graph.orphans.push(node);
+    let mut kept = HashSet::new();
+    for pass in 1..=PASSES {
+        let mut asked = nodes.clone();
+        for round in 0..=ROUNDS {
+            let missed = missed(&sample.over(graph.as_graph()), &asked, &vector)?;
+            if missed.is_empty() && round == 0 {
+                graph.orphans.sort_unstable();
+                return Ok(());
+            }
+            asked.clear();
+            for Missed { node, met } in missed {
+                if pass < PASSES && graph.link(&met, node, &mut kept) {
+                    asked.push(node);
+                } else {
+                    graph.orphans.push(node);
+                }
+            }
+            if asked.is_empty() {
+                break;
+            }
         }
     }
-    let again = self::missed(&sample.over(graph.as_graph()), &linked, &vector)?;
-    graph.orphans.extend(again.iter().map(|missed| missed.node));
     graph.orphans.sort_unstable();
     Ok(())
 }

@@ -6,7 +6,7 @@
 //! would crowd each other out of the neighbour lists, so only the first of them is a node and the others are its *twins*,
 //! found through it. Every node is reachable from the seeds, and walks start from orphans too (`findable.rs`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::builder::{GraphBuilder, MAX_SEEDS, NONE, RawGraph, Start, Task, WIDTH, repair};
 use super::format::Kind;
@@ -117,13 +117,36 @@ impl Frozen {
         (graph, order)
     }
 
-    /// Links `node` from the first of `from` that has room; `false` if none has.
-    pub fn link_from_one_of(&mut self, from: &[u32], node: u32) -> bool {
+    /// Links `node` from the first of `from` that has room, or else puts it between one of these and a neighbour of that
+    /// one: `a → b` becomes `a → node → b`, so that nothing else is lost. Links in `kept` stay; what is made goes there.
+    /// `false` if nothing could be done.
+    pub fn link(&mut self, from: &[u32], node: u32, kept: &mut HashSet<[u32; 2]>) -> bool {
+        let place = |neighbours: &[u32], of: u32, wanted: u32| {
+            let first = of as usize * WIDTH;
+            let list = &neighbours[first..first + WIDTH];
+            list.iter()
+                .position(|&to| to == wanted)
+                .map(|at| first + at)
+        };
+        let room = from
+            .iter()
+            .find_map(|&from| place(&self.neighbours, from, NONE));
+        if let Some(at) = room {
+            self.neighbours[at] = node;
+            return true;
+        }
         for &from in from {
-            let list = &mut self.neighbours[from as usize * WIDTH..][..WIDTH];
-            if let Some(slot) = list.iter_mut().find(|slot| **slot == NONE) {
-                *slot = node;
-                return true;
+            let first = from as usize * WIDTH;
+            for at in (first..first + WIDTH).rev() {
+                let behind = self.neighbours[at];
+                let onwards = place(&self.neighbours, node, behind)
+                    .or_else(|| place(&self.neighbours, node, NONE));
+                if let Some(onwards) = onwards.filter(|_| !kept.contains(&[from, behind])) {
+                    self.neighbours[onwards] = behind;
+                    self.neighbours[at] = node;
+                    kept.extend([[from, node], [node, behind]]);
+                    return true;
+                }
             }
         }
         false

@@ -291,10 +291,10 @@ impl Coded {
     }
 }
 
-/// Four standard deviations, in keys, of what errors add up to that reach `together` if all components conspire, but are
+/// Three standard deviations, in keys, of what errors add up to that reach `together` if all components conspire, but are
 /// independent.
 fn doubt(together: f64, components: usize) -> i32 {
-    (4.0 * together / (components as f64).sqrt()).ceil() as i32
+    (3.0 * together / (components as f64).sqrt()).ceil() as i32
 }
 
 /// A query ready to be compared with codes.

@@ -33,7 +33,7 @@ With --json, one object a collection:
                \"high\": 0.971, \"queries\": 500}]}
   dead_passages: of deleted or replaced documents, still on disk
   unsealed_passages: stored, not yet in a segment
-  due_segments: being merged, or to be merged next, by a long-lived writer or `vecdb compact`
+  due_segments: being merged or due, by a long-lived writer or `vecdb compact`
   recall: only with --recall; its numbers are null if there is nothing to find
 
 Exit codes: 0 done, 1 the database has no collection, 2 error.";
