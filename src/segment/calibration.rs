@@ -315,12 +315,11 @@ impl<'v> Questions<'v> {
             ef,
             without: &query.without,
             least_key: i32::MIN,
-            most_scored: u64::MAX,
         };
         let all = Selection::ALL;
-        let rows = walk.run(all, |met, _| candidates(&sample.graph, all, &code, met, k));
+        let rows = walk.run(|met, _| candidates(&sample.graph, all, &code, met, k).slots);
         let mut found = 0;
-        for row in rows.unwrap_or_default() {
+        for row in rows {
             // A twin that is not there may come with a node that is.
             if query.without.binary_search(&row).is_err() {
                 found += usize::from(score(sample, query.vector, (self.vector)(row)?) >= kth);

@@ -10,7 +10,6 @@ use rayon::prelude::*;
 
 use super::calibration::{LEAST_EF, Sample};
 use super::graph::Frozen;
-use super::slots::Selection;
 use super::walk::Walk;
 use crate::error::{Error, Result};
 
@@ -88,15 +87,13 @@ fn missed<'v>(
             ef: LEAST_EF,
             without: &[],
             least_key: i32::MIN,
-            most_scored: u64::MAX,
         };
-        let missed = walk.run(Selection::ALL, |met, _| {
+        let missed = walk.run(|met, _| {
             let full = met.len() == LEAST_EF;
             let worst = met.last().filter(|_| full).map_or(i32::MIN, |met| met.key);
             let is_missed = own[0] > worst && met.iter().all(|met| met.slot != node);
             is_missed.then(|| met.iter().map(|met| met.slot).collect())
         });
-        let missed: Option<Vec<u32>> = missed.flatten();
         Ok(missed.map(|met| Missed { node, met }))
     };
     let walks = nodes.par_iter().map(walk);

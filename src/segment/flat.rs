@@ -1,18 +1,31 @@
-//! The scan: every selected row is looked at, and the answer is exactly that of scoring all of them in f32.
+//! The scan: every selected row is looked at, and the answer is exactly that of scoring all of them in f32, or nearly so where
+//! that is all that is asked for.
 //!
 //! The codes' keys rule out most rows. The best few by key are scored in f32; the k-th of these scores bounds the answer
 //! from below, as does the least score that is wanted; a row whose code proves it to be worse (`quantise.rs` has the
 //! bound) is never read in f32.
+//!
+//! Among many rows, thousands are not proved to be worse where the nearest ones are far away and so about as far as all
+//! others. Where only a part of the exact answer is asked for, only those are read whose keys do not tell them apart from the
+//! k-th best key.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use rayon::prelude::*;
+
 use super::quantise::QueryCode;
 use super::rerank::{best_first, candidates_for, rerank};
 use super::vectors::{Keys, Space};
-use super::{Nearest, RowHit};
+use super::{Effort, Nearest, RowHit};
 use crate::error::Result;
 
+/// From so many rows on, and where no more than this part of the exact answer is asked for, a key that tells a row apart from
+/// the k-th best is believed: of 1,000 such keys about one is wrong.
+const MANY_ROWS: usize = 16_384;
+const BY_KEYS: f32 = 0.99;
+/// So many rows are a millisecond's work, and shared out among threads.
+const SHARED_ROWS: usize = 1 << 16;
 /// So many rows are looked at together by [`within`].
 const ROWS_AT_ONCE: usize = 4_096;
 
@@ -29,14 +42,23 @@ pub(super) fn scan(
     if k == 0 {
         return Ok(Vec::new());
     }
-    let mut found = Vec::with_capacity(slots.len());
-    keys.of(code, slots, &mut found);
+    let found = keys_of(keys, code, slots);
     let wanted = code.least_key(nearest.least_score);
-    let best = best_keys(&found, candidates_for(k).min(slots.len()), wanted);
-    let first = rerank(space, query, k, best.iter().map(|&at| slots[at as usize]))?;
-    let least = match first.last() {
-        Some(worst) if first.len() == k => wanted.max(code.least_key(worst.score)),
-        _ => wanted,
+    let is_enough = matches!(nearest.effort, Effort::Recall(part) if part <= BY_KEYS);
+    let least = if is_enough && slots.len() >= MANY_ROWS {
+        let best = best_keys(&found, k, wanted);
+        let keys = best.iter().map(|&at| found[at as usize]);
+        match keys.min() {
+            Some(worst) if best.len() == k => wanted.max(worst.saturating_sub(code.doubt())),
+            _ => wanted,
+        }
+    } else {
+        let best = best_keys(&found, candidates_for(k).min(slots.len()), wanted);
+        let first = rerank(space, query, k, best.iter().map(|&at| slots[at as usize]))?;
+        match first.last() {
+            Some(worst) if first.len() == k => wanted.max(code.least_key(worst.score)),
+            _ => wanted,
+        }
     };
     let possible = slots
         .iter()
@@ -71,6 +93,20 @@ pub(super) fn within(
     }
     hits.sort_unstable_by(best_first);
     Ok(hits)
+}
+
+/// The key of each slot; by several threads where they are many.
+fn keys_of(keys: Keys<'_>, code: &QueryCode, slots: &[u32]) -> Vec<i32> {
+    let of = |slots: &[u32]| {
+        let mut found = Vec::with_capacity(slots.len());
+        keys.of(code, slots, &mut found);
+        found
+    };
+    if slots.len() < SHARED_ROWS {
+        return of(slots);
+    }
+    let parts: Vec<Vec<i32>> = slots.par_chunks(SHARED_ROWS / 4).map(of).collect();
+    parts.concat()
 }
 
 /// Positions of the `count` highest keys that are not below `least`.

@@ -441,8 +441,8 @@ impl Segment {
 
     /// The best rows, best first; ties by row. Fewer than `k` only if fewer are selected and reach the least score.
     ///
-    /// Exact where the rows are scanned, that is without a graph, for small selections, and when asked for; approximate on
-    /// the graph.
+    /// Exact when asked for, and where fewer than 16,384 rows are scanned, that is without a graph, for small selections, and
+    /// for those that lie far from the query; otherwise as good as asked for.
     ///
     /// # Errors
     /// [`Error::Dimension`] if `query` is of another length than the rows; [`Error::Damaged`].

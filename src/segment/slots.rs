@@ -59,6 +59,11 @@ impl<'a> Selection<'a> {
         }
     }
 
+    /// Is every row selected, whatever the segment?
+    pub fn is_all(self) -> bool {
+        self.only.is_none() && self.except.is_none()
+    }
+
     #[inline]
     pub fn contains(self, slot: u32) -> bool {
         self.only.is_none_or(|set| set.contains(slot))
@@ -85,20 +90,6 @@ impl<'a> Selection<'a> {
             }
         }
         selected
-    }
-
-    /// At most `wanted` selected slots, spread evenly over the words that have any.
-    pub fn sample(self, slots: u32, wanted: usize) -> Vec<u32> {
-        let some: Vec<(u64, u32)> = self
-            .words(slots)
-            .zip((0u32..).step_by(64))
-            .filter(|&(word, _)| word != 0)
-            .collect();
-        let step = some.len().div_ceil(wanted.max(1)).max(1);
-        some.iter()
-            .step_by(step)
-            .map(|&(word, first)| first + word.trailing_zeros())
-            .collect()
     }
 
     fn words(self, slots: u32) -> impl Iterator<Item = u64> {
@@ -142,9 +133,6 @@ mod tests {
                 .filter(|&slot| sets[1].as_ref().is_none_or(|set| !set.contains(slot)))
                 .collect();
             prop_assert_eq!(selection.count(slots), expected.len() as u64);
-            let sample = selection.sample(slots, 5);
-            prop_assert!(sample.len() <= 5 && sample.is_empty() == expected.is_empty());
-            prop_assert!(sample.iter().all(|slot| expected.contains(slot)));
             prop_assert_eq!(selection.slots(slots), expected);
         }
     }

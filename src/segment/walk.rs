@@ -8,26 +8,18 @@
 //! one that scoring would have shown; it costs a tenth more codes for the same beam, finds more with them, and no wait is for
 //! nothing.
 //!
-//! Where only some rows are selected the walk goes over these alone, and
-//! through the others from neighbour to neighbour's neighbour (as ACORN-1 does, arXiv:2403.04871), so that it does not
-//! matter how far from the query the selected rows lie.
+//! It goes over all nodes, whichever rows are selected: `search.rs` takes these from what it met.
 
 use std::cell::RefCell;
 
-use super::builder::WIDTH;
 use super::graph::Graph;
 use super::quantise::QueryCode;
-use super::slots::Selection;
 use super::vectors::Keys;
 
 /// Marks a node of the beam whose neighbours were looked at.
 const LOOKED_AT: u32 = 1 << 31;
-/// Selected neighbours that a node is to show; where its own list has fewer, its unselected neighbours' lists are read.
-const SHOWN: usize = 24;
 /// Lists asked for from memory before it is known which will be read.
 const LISTS_AHEAD: usize = 3;
-/// Selected nodes to start from where the seeds are not selected.
-const STARTS: usize = 256;
 /// A walk that looked at so many nodes without finding a better one has arrived.
 const STALE: u32 = 8;
 
@@ -42,8 +34,6 @@ pub(super) struct Walk<'a> {
     pub without: &'a [u32],
     /// A walk that has arrived goes no further than to nodes with this key.
     pub least_key: i32,
-    /// A walk that scores more nodes gives up.
-    pub most_scored: u64,
 }
 
 /// A node met, and its key: higher is nearer.
@@ -53,75 +43,23 @@ pub(super) struct Met {
     pub slot: u32,
 }
 
-enum End {
-    GaveUp,
-    /// `cut_short`: by the least key; there were more to look at.
-    Arrived {
-        cut_short: bool,
-    },
-}
-
 impl Walk<'_> {
-    /// Gives `take` the best selected nodes that it met, best first, at most `ef`, and whether the least key cut it short;
-    /// a node is selected if it or a twin of it is. `None` if it gave up.
-    pub fn run<T>(
-        &self,
-        selection: Selection<'_>,
-        take: impl FnOnce(&[Met], bool) -> T,
-    ) -> Option<T> {
+    /// Gives `take` the best nodes that it met, best first, at most `ef`, and whether the least key cut it short.
+    pub fn run<T>(&self, take: impl FnOnce(&[Met], bool) -> T) -> T {
         SCRATCH.with_borrow_mut(|scratch| {
-            let end = match (selection.only, selection.except) {
-                (None, None) => self.go(scratch, selection, |_| true, true),
-                (Some(only), None) => {
-                    self.go(scratch, selection, |slot| only.contains(slot), false)
-                }
-                (None, Some(except)) => {
-                    self.go(scratch, selection, |slot| !except.contains(slot), false)
-                }
-                (Some(only), Some(except)) => {
-                    let selected = |slot| only.contains(slot) && !except.contains(slot);
-                    self.go(scratch, selection, selected, false)
-                }
-            };
-            match end {
-                End::GaveUp => None,
-                End::Arrived { cut_short } => Some(take(&scratch.beam, cut_short)),
-            }
+            let cut_short = self.go(scratch);
+            take(&scratch.beam, cut_short)
         })
     }
 
-    /// `all`: every slot is selected.
-    #[inline(always)]
-    fn go(
-        &self,
-        scratch: &mut Scratch,
-        selection: Selection<'_>,
-        selected: impl Fn(u32) -> bool,
-        all: bool,
-    ) -> End {
-        let is_selected = |slot: u32| {
-            all || selected(slot)
-                || (self.graph.has_twins() && self.graph.twins(slot).any(&selected))
-        };
-        let slots = self.keys.codes.rows();
-        scratch.begin(slots);
+    fn go(&self, scratch: &mut Scratch) -> bool {
+        scratch.begin(self.keys.codes.rows());
         for &without in self.without {
             scratch.visited.insert(without);
         }
         for &start in self.graph.seeds.iter().chain(self.graph.orphans) {
-            if is_selected(start) {
-                self.visit(scratch, start);
-            }
+            self.visit(scratch, start);
         }
-        if !all && scratch.coming.len() < STARTS {
-            for start in selection.sample(slots, STARTS) {
-                // A twin has no neighbours: it is found through its node.
-                if !self.graph.neighbours(start).is_empty() {
-                    self.visit(scratch, start);
-                }
-            }
-        }
-        let mut scored = 0;
         let mut stale = 0;
         // All of the beam before this place were looked at.
         let mut next = 0;
@@ -137,20 +75,12 @@ impl Walk<'_> {
                 Some(met) => {
                     let node = met.slot;
                     met.slot |= LOOKED_AT;
-                    if all {
-                        for &neighbour in self.graph.neighbours(node) {
-                            self.visit(scratch, neighbour);
-                        }
-                    } else {
-                        self.look_through(scratch, node, is_selected);
+                    for &neighbour in self.graph.neighbours(node) {
+                        self.visit(scratch, neighbour);
                     }
                 }
                 None if scratch.fresh.is_empty() => break false,
                 None => {}
-            }
-            scored += scratch.fresh.len() as u64;
-            if scored > self.most_scored {
-                return End::GaveUp;
             }
             let Scratch {
                 fresh, keys, beam, ..
@@ -182,7 +112,7 @@ impl Walk<'_> {
         for met in &mut scratch.beam {
             met.slot &= !LOOKED_AT;
         }
-        End::Arrived { cut_short }
+        cut_short
     }
 
     /// Takes a node to be scored in the next turn, unless it was taken before.
@@ -191,34 +121,6 @@ impl Walk<'_> {
         if scratch.visited.insert(node) {
             self.keys.prefetch(node);
             scratch.coming.push(node);
-        }
-    }
-
-    /// Takes the selected neighbours of a node, and, where they are few, those of its unselected neighbours.
-    fn look_through(&self, scratch: &mut Scratch, node: u32, is_selected: impl Fn(u32) -> bool) {
-        let neighbours = self.graph.neighbours(node);
-        let mut shown = 0;
-        let (mut unselected, mut count) = ([0; WIDTH], 0);
-        for &neighbour in neighbours {
-            if is_selected(neighbour) {
-                shown += 1;
-                self.visit(scratch, neighbour);
-            } else {
-                self.graph.prefetch(neighbour);
-                unselected[count] = neighbour;
-                count += 1;
-            }
-        }
-        for &bridge in &unselected[..count] {
-            if shown >= SHOWN {
-                break;
-            }
-            for &neighbour in self.graph.neighbours(bridge) {
-                if neighbour != node && is_selected(neighbour) {
-                    shown += 1;
-                    self.visit(scratch, neighbour);
-                }
-            }
         }
     }
 }

@@ -55,10 +55,6 @@ impl Segment {
 }
 
 impl Random {
-    pub fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
     /// Roughly normal, mean 0.
     pub fn component(&mut self) -> f32 {
         let uniform = |bits: u64| (bits >> 40) as f32 / (1u64 << 24) as f32;
