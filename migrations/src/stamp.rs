@@ -3,9 +3,10 @@
 //! One line of ASCII, `vecdb <format> <generation>` and a line feed; both are decimal numbers from 1 on without leading
 //! zeros. This shape never changes, so that every version of vecdb, also the oldest, can tell what it has before it.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::layout::{STAMP, STAMP_TEMPORARY, sync_folder};
 use crate::{CURRENT_FORMAT, Error, Result};
@@ -37,6 +38,11 @@ impl Stamp {
         format: CURRENT_FORMAT,
         generation: 1,
     };
+
+    /// Where a database's stamp lies.
+    pub fn path(database: &Path) -> PathBuf {
+        database.join(STAMP)
+    }
 
     /// Reads a database's stamp; `None` if the folder has none.
     ///
@@ -86,12 +92,8 @@ impl Stamp {
         Ok(Self { format, generation })
     }
 
-    /// Makes this the database's stamp, in one step that a crash cannot halve: temporary file, fsync, rename, fsync of the
-    /// folder. Everything the stamp speaks of must be durable before.
-    ///
-    /// # Errors
-    /// [`Error::Io`]; the earlier stamp then stands, unless the very last fsync failed.
-    pub fn write(self, database: &Path) -> Result<()> {
+    #[cfg(test)]
+    pub(crate) fn write(self, database: &Path) -> Result<()> {
         self.write_temporary(database)?;
         Self::rename(database)
     }
@@ -99,8 +101,7 @@ impl Stamp {
     pub(crate) fn write_temporary(self, database: &Path) -> Result<()> {
         let path = database.join(STAMP_TEMPORARY);
         let mut file = File::create(&path).map_err(Error::io("create", &path))?;
-        let Self { format, generation } = self;
-        file.write_all(format!("vecdb {format} {generation}\n").as_bytes())
+        file.write_all(self.to_string().as_bytes())
             .map_err(Error::io("write", &path))?;
         file.sync_all().map_err(Error::io("sync", &path))
     }
@@ -109,6 +110,14 @@ impl Stamp {
         let path = database.join(STAMP);
         fs::rename(database.join(STAMP_TEMPORARY), &path).map_err(Error::io("replace", &path))?;
         sync_folder(database)
+    }
+}
+
+/// All bytes of the file.
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { format, generation } = self;
+        writeln!(f, "vecdb {format} {generation}")
     }
 }
 

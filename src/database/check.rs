@@ -10,7 +10,7 @@ use super::inner::open_part;
 use super::part::Part;
 use crate::error::{Error, Result};
 use crate::segment::Residency;
-use crate::store::{self, Layout, Manifest, Opened};
+use crate::store::{self, Disk, Layout, Manifest, Opened};
 
 /// What [`Database::check`](super::Database::check) found.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ pub(super) fn check(path: &Path) -> Result<Report> {
     })?;
     let mut report = Report::default();
     // With the lock if it is free: then nothing changes meanwhile, and the catalog can be compared.
-    match Opened::open(path) {
+    match Opened::open(path, &Disk::default()) {
         Ok(Opened {
             mut store,
             unsealed,

@@ -16,7 +16,7 @@ use super::part::{Part, Snapshot};
 use crate::error::{Error, Result};
 use crate::segment::{Residency, Segment, tombstones};
 use crate::store::{
-    self, CollectionRecord, Commit, Layout, Manifest, Opened, SegmentRecord, Store,
+    self, CollectionRecord, Commit, Disk, Layout, Manifest, Opened, SegmentRecord, Store,
 };
 use crate::vector::{MAX_DIMENSION, Metric};
 
@@ -46,6 +46,7 @@ pub(super) struct Settings {
     /// What is unsealed is sealed after so long without a write.
     pub idle: Duration,
     pub residency: Residency,
+    pub disk: Disk,
 }
 
 impl Default for Settings {
@@ -54,6 +55,7 @@ impl Default for Settings {
             merging: Merging::default(),
             idle: Duration::from_secs(2),
             residency: Residency::default(),
+            disk: Disk::default(),
         }
     }
 }
@@ -98,7 +100,7 @@ impl State {
 impl Inner {
     /// Opens for writing; made if absent.
     pub fn open(path: &Path, options: &DatabaseOptions) -> Result<Handle> {
-        let Opened { store, unsealed } = Opened::open(path)?;
+        let Opened { store, unsealed } = Opened::open(path, &options.settings.disk)?;
         let residency = options.settings.residency;
         let collections = load(store.layout(), store.manifest(), residency)?;
         // Not earlier: where a file is missing or damaged, nothing is removed.

@@ -25,6 +25,7 @@
 //! | `search.rs` | a vector → the best documents of all parts |
 //! | `recall.rs` | what part of the exact answer is found? |
 //! | `check.rs` | is everything on disk as it was written? |
+//! | `faults.rs` | tests: failing and forgetful disks |
 
 mod background;
 mod batch;
@@ -32,6 +33,8 @@ mod check;
 mod collection;
 mod embed;
 mod example;
+#[cfg(test)]
+mod faults;
 mod ingest;
 mod inner;
 mod merge;
@@ -137,6 +140,13 @@ impl DatabaseOptions {
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.access = Access::ReadOnly;
+        self
+    }
+
+    /// On another disk than the system's.
+    #[cfg(test)]
+    fn disk(mut self, disk: store::Disk) -> Self {
+        self.settings.disk = disk;
         self
     }
 

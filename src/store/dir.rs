@@ -1,19 +1,24 @@
-//! Every file operation that durability hangs on, behind one trait, so that tests can make each of them fail.
+//! Every change that we make to files, behind one trait, so that tests can make each of them fail and cut the power after it.
+//!
+//! Two things go past it: what sled does in its own folder, of which only the fsync afterwards is ours, and migrations, which
+//! have their own package and their own tests of this kind.
 
+use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
 /// A file being written. Nothing is durable before [`WriteFile::sync`].
-pub(super) trait WriteFile: Write {
+pub(crate) trait WriteFile: Write {
     /// Flushes buffers and fsyncs.
     fn sync(&mut self) -> io::Result<()>;
 }
 
 /// The file system as the store uses it.
-pub(super) trait Dir: Send + Sync {
+pub(crate) trait Dir: Send + Sync {
     /// Creates or empties a file.
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>>;
     /// Puts `from` in the place of `to`, atomically.
@@ -22,10 +27,16 @@ pub(super) trait Dir: Send + Sync {
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes a folder and those around it, where they are absent.
+    fn create_folder(&self, path: &Path) -> io::Result<()>;
+    /// Makes a file durable that was written past this trait.
+    fn sync_file(&self, path: &Path) -> io::Result<()>;
+    /// Replaces what an open file says, in place. Not durable before [`Dir::sync_file`].
+    fn overwrite(&self, file: &mut File, text: &str) -> io::Result<()>;
 }
 
 /// The real one.
-pub(super) struct SystemDir;
+pub(crate) struct SystemDir;
 
 struct SystemFile(BufWriter<File>);
 
@@ -69,6 +80,36 @@ impl Dir for SystemDir {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn overwrite(&self, file: &mut File, text: &str) -> io::Result<()> {
+        file.rewind()?;
+        file.set_len(0)?;
+        file.write_all(text.as_bytes())
+    }
+}
+
+/// The directory that a database is opened with: the system's, but in tests.
+#[derive(Clone)]
+pub(crate) struct Disk(pub Arc<dyn Dir>);
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self(Arc::new(SystemDir))
+    }
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Disk")
     }
 }
 

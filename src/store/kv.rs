@@ -11,12 +11,14 @@
 //!   fails on: seen once in about 1,000 kills. [`Kv::open`] removes it first.
 //! - The default cache is 1 GB; 32 MiB is plenty for ids.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::dir::Dir;
 use crate::error::{Error, Result};
 
 /// Longer values must be split by the caller.
@@ -49,6 +51,7 @@ impl Batch {
 pub(super) struct Kv {
     db: sled::Db,
     folder: PathBuf,
+    dir: Arc<dyn Dir>,
 }
 
 impl Kv {
@@ -56,8 +59,8 @@ impl Kv {
     ///
     /// # Errors
     /// [`Error::Catalog`] if sled refuses, or panics on bytes it does not understand.
-    pub fn open(folder: &Path) -> Result<Self> {
-        remove_unfinished_snapshots(folder)?;
+    pub fn open(folder: &Path, dir: &Arc<dyn Dir>) -> Result<Self> {
+        remove_unfinished_snapshots(folder, &**dir)?;
         let give_up = Instant::now() + LOCK_PATIENCE;
         let opened = loop {
             let open = || {
@@ -78,6 +81,7 @@ impl Kv {
         let kv = Self {
             db,
             folder: folder.to_path_buf(),
+            dir: Arc::clone(dir),
         };
         // What the last process wrote and did not live to sync is read back from memory: before anything is concluded
         // from it, it must be as durable as it looks.
@@ -121,9 +125,7 @@ impl Kv {
 
     fn sync(&self, name: &str) -> Result<()> {
         let file = self.folder.join(name);
-        File::open(&file)
-            .and_then(|f| f.sync_all())
-            .map_err(Error::io("sync", &file))
+        self.dir.sync_file(&file).map_err(Error::io("sync", &file))
     }
 
     pub fn folder(&self) -> &Path {
@@ -138,7 +140,7 @@ impl Kv {
 /// Removes the snapshots of the log that a kill left half-written. sled would read them in the place of whole ones and
 /// refuse to open. It renames a snapshot when it is whole and lets nothing depend on it before, so without them it stands
 /// where it stood when it began to write them.
-fn remove_unfinished_snapshots(folder: &Path) -> Result<()> {
+fn remove_unfinished_snapshots(folder: &Path, dir: &dyn Dir) -> Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(Error::io("list", folder))?,
@@ -146,7 +148,7 @@ fn remove_unfinished_snapshots(folder: &Path) -> Result<()> {
     for path in entries.flatten().map(|entry| entry.path()) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with("snap.") && name.ends_with(".generating") {
-            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            dir.remove(&path).map_err(Error::io("remove", &path))?;
         }
     }
     Ok(())

@@ -4,10 +4,12 @@
 //! unsealed, leaves [`CLOSED`] there: then a reader needs neither lock nor sled to see everything acknowledged.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::dir::Dir;
 use super::layout::Layout;
 use crate::error::{Error, Result};
 
@@ -17,6 +19,7 @@ const CLOSED: &str = "closed\n";
 /// The lock, held until dropped.
 pub(super) struct Lock {
     file: File,
+    dir: Arc<dyn Dir>,
 }
 
 impl Lock {
@@ -24,7 +27,7 @@ impl Lock {
     ///
     /// # Errors
     /// [`Error::Locked`] with the holder's pid, start time and command.
-    pub fn acquire(root: &Path) -> Result<Self> {
+    pub fn acquire(root: &Path, dir: &Arc<dyn Dir>) -> Result<Self> {
         let path = root.join(NAME);
         let mut file = OpenOptions::new()
             .read(true)
@@ -56,15 +59,16 @@ impl Lock {
             command.join(" ")
         );
         // Durable before the first acknowledgement: after a power cut `CLOSED` must not stand beside unsealed rows.
-        overwrite(&mut file, &text)
-            .and_then(|()| file.sync_all())
+        dir.overwrite(&mut file, &text)
+            .and_then(|()| dir.sync_file(&path))
             .map_err(Error::io("write", &path))?;
-        Ok(Self { file })
+        let dir = Arc::clone(dir);
+        Ok(Self { file, dir })
     }
 
     /// Says that nothing is left unsealed. A failure only costs the next reader a recovery.
     pub fn mark_closed(&mut self) {
-        let _ = overwrite(&mut self.file, CLOSED);
+        let _ = self.dir.overwrite(&mut self.file, CLOSED);
     }
 }
 
@@ -81,12 +85,6 @@ pub(super) fn was_closed(layout: &Layout) -> bool {
     std::fs::read_to_string(layout.root().join(NAME)).is_ok_and(|text| text == CLOSED)
 }
 
-fn overwrite(file: &mut File, text: &str) -> std::io::Result<()> {
-    file.rewind()?;
-    file.set_len(0)?;
-    file.write_all(text.as_bytes())
-}
-
 fn holder(path: &Path) -> String {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(1024).read_to_string(&mut text));
@@ -98,14 +96,16 @@ fn holder(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dir::Disk;
     use super::*;
 
     #[test]
     fn the_second_writer_learns_the_first_ones_pid() {
         let folder = tempfile::tempdir().expect("a folder");
         let layout = Layout::new(folder.path(), folder.path());
-        let mut first = Lock::acquire(layout.root()).expect("free");
-        let refused = Lock::acquire(layout.root())
+        let dir = Disk::default().0;
+        let mut first = Lock::acquire(layout.root(), &dir).expect("free");
+        let refused = Lock::acquire(layout.root(), &dir)
             .err()
             .expect("held")
             .to_string();
@@ -117,7 +117,7 @@ mod tests {
         first.mark_closed();
         assert!(was_closed(&layout));
         drop(first);
-        drop(Lock::acquire(layout.root()).expect("free again"));
+        drop(Lock::acquire(layout.root(), &dir).expect("free again"));
         assert!(
             !was_closed(&layout),
             "a writer that vanished is not one that closed"

@@ -9,7 +9,8 @@
 //! | file | subject |
 //! |---|---|
 //! | `layout.rs` | where things lie in the folder |
-//! | `dir.rs` | the file operations that durability hangs on |
+//! | `dir.rs` | every change that we make to files |
+//! | `faults.rs` | in tests: a disk that fails, fills up, and forgets what was not synced |
 //! | `lock.rs` | one writer, and who it is |
 //! | `manifest.rs` | MANIFEST: the current state for readers |
 //! | `kv.rs` | sled |
@@ -22,6 +23,8 @@ mod catalog;
 mod codec;
 mod commit;
 mod dir;
+#[cfg(test)]
+pub(crate) mod faults;
 mod kv;
 mod layout;
 mod lock;
@@ -32,6 +35,7 @@ mod tests;
 
 pub(crate) use catalog::WalEntry;
 pub(crate) use commit::{Commit, NewSegment, Store};
+pub(crate) use dir::Disk;
 pub(crate) use layout::Layout;
 pub(crate) use manifest::{CollectionRecord, EncoderRecord, Manifest, SegmentRecord};
 pub(crate) use recover::{Opened, check_stamp, read_only, was_closed};

@@ -12,7 +12,7 @@ use vecdb_migrations::{CURRENT_FORMAT, Stamp};
 
 use super::catalog::{self, WalEntry};
 use super::commit::{Store, Unsealed, files};
-use super::dir::{Dir, SystemDir};
+use super::dir::{Dir, Disk, write_atomically};
 use super::kv::Kv;
 use super::layout::Layout;
 use super::lock::{self, Lock};
@@ -32,29 +32,27 @@ impl Opened {
     /// # Errors
     /// [`Error::Locked`], [`Error::NotADatabase`], [`Error::NewerFormat`], [`Error::NeedsMigration`], [`Error::Damaged`],
     /// [`Error::Catalog`], [`Error::Io`].
-    pub fn open(root: &Path) -> Result<Self> {
-        Self::open_in(root, Arc::new(SystemDir))
-    }
-
-    pub(super) fn open_in(root: &Path, dir: Arc<dyn Dir>) -> Result<Self> {
+    pub fn open(root: &Path, disk: &Disk) -> Result<Self> {
+        let dir = &disk.0;
         if check_stamp(root)?.is_none() {
-            fs::create_dir_all(root).map_err(Error::io("create", root))?;
+            dir.create_folder(root).map_err(Error::io("create", root))?;
         }
-        let lock = Lock::acquire(root)?;
+        let lock = Lock::acquire(root, dir)?;
         // Only now: another process may have made the database, or be about to.
         let layout = match check_stamp(root)? {
             Some(layout) => layout,
-            None => stamp(root)?,
+            None => stamp(root, &**dir)?,
         };
         let segments = layout.segments();
-        fs::create_dir_all(&segments).map_err(Error::io("create", &segments))?;
+        dir.create_folder(&segments)
+            .map_err(Error::io("create", &segments))?;
         let file = Manifest::read(&layout)?;
         let is_new = file.is_none() && !holds_segments(&layout)?;
-        let kv = open_catalog(&layout, &*dir, is_new)?;
+        let kv = open_catalog(&layout, dir, is_new)?;
         let manifest = kv.guarded(|| catalog::read_manifest(&kv))?;
         match file {
             Some(file) if file == manifest => {}
-            Some(file) if file.seq < manifest.seq => manifest.write(&*dir, &layout)?,
+            Some(file) if file.seq < manifest.seq => manifest.write(&**dir, &layout)?,
             Some(file) => {
                 let what = format!(
                     "it is not what the catalog has (sequence numbers {} and {})",
@@ -62,7 +60,7 @@ impl Opened {
                 );
                 return Err(Error::damaged(&layout.manifest(), 0, what));
             }
-            None if is_new && manifest.seq == 0 => manifest.write(&*dir, &layout)?,
+            None if is_new && manifest.seq == 0 => manifest.write(&**dir, &layout)?,
             None => return Err(missing(&layout)),
         }
         let (entries, next_wal) = kv.guarded(|| catalog::read_wal(&kv))?;
@@ -70,7 +68,7 @@ impl Opened {
         entries.iter().for_each(|entry| unsealed.count(entry));
         let store = Store {
             layout,
-            dir,
+            dir: Arc::clone(dir),
             kv,
             manifest,
             next_wal,
@@ -116,16 +114,17 @@ impl Store {
 
 /// Opens sled. A database that has no MANIFEST yet has acknowledged nothing, so what a kill left of its first catalog is
 /// made anew; and its files are made durable, since everything acknowledged later rests on them.
-fn open_catalog(layout: &Layout, dir: &dyn Dir, is_new: bool) -> Result<Kv> {
+fn open_catalog(layout: &Layout, dir: &Arc<dyn Dir>, is_new: bool) -> Result<Kv> {
     let meta = layout.meta();
-    let kv = match Kv::open(&meta) {
+    let kv = match Kv::open(&meta, dir) {
         Err(Error::Catalog { .. }) if is_new => {
             // Aside, not away: should MANIFEST be missing for another reason, its rows are still there.
             let aside = layout
                 .root()
                 .join(format!("meta.{}.aside", ulid::Ulid::generate()));
-            fs::rename(&meta, &aside).map_err(Error::io("rename", &meta))?;
-            Kv::open(&meta)?
+            dir.rename(&meta, &aside)
+                .map_err(Error::io("rename", &meta))?;
+            Kv::open(&meta, dir)?
         }
         opened => opened?,
     };
@@ -224,8 +223,11 @@ pub(crate) fn check_stamp(root: &Path) -> Result<Option<Layout>> {
 }
 
 /// The stamp comes before everything but the lock: a folder with a stamp and nothing else is an empty database.
-fn stamp(root: &Path) -> Result<Layout> {
-    Stamp::NEW.write(root).map_err(from_stamp)?;
+fn stamp(root: &Path, dir: &dyn Dir) -> Result<Layout> {
+    let path = Stamp::path(root);
+    write_atomically(dir, &path, |out| {
+        write!(out, "{}", Stamp::NEW).map_err(Error::io("write", &path))
+    })?;
     Ok(Layout::new(
         root,
         &vecdb_migrations::data_folder(root, Stamp::NEW.generation),

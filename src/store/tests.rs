@@ -1,90 +1,21 @@
 //! Faults: every file operation of a commit fails once, and the state afterwards is the old one or the new one.
 
-use std::io::{self, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::catalog::WalEntry;
 use super::commit::{Commit, Store};
-use super::dir::{Dir, SystemDir, WriteFile};
+use super::dir::{Disk, SystemDir};
+use super::faults::{Fault, FaultyDir};
 use super::manifest::{CollectionRecord, Manifest, SegmentRecord};
 use super::recover::Opened;
 use crate::document::{Attributes, EmbeddedDocument, EmbeddedPassage};
 use crate::error::{Error, Result};
 use crate::vector::{Metric, Vector};
 
-/// Counts operations and lets one of them fail: the next write is cut in half, a sync or rename does nothing.
-struct FailingDir {
-    count: Arc<AtomicUsize>,
-    fail_at: usize,
-}
-
-impl FailingDir {
-    fn step(count: &AtomicUsize, fail_at: usize) -> io::Result<()> {
-        if count.fetch_add(1, Ordering::SeqCst) == fail_at {
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
-        }
-        Ok(())
-    }
-
-    fn tick(&self) -> io::Result<()> {
-        Self::step(&self.count, self.fail_at)
-    }
-}
-
-struct FailingFile {
-    inner: Box<dyn WriteFile>,
-    count: Arc<AtomicUsize>,
-    fail_at: usize,
-}
-
-impl Write for FailingFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Err(error) = FailingDir::step(&self.count, self.fail_at) {
-            self.inner.write_all(&bytes[..bytes.len() / 2])?;
-            return Err(error);
-        }
-        self.inner.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-impl WriteFile for FailingFile {
-    fn sync(&mut self) -> io::Result<()> {
-        FailingDir::step(&self.count, self.fail_at)?;
-        self.inner.sync()
-    }
-}
-
-impl Dir for FailingDir {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        self.tick()?;
-        let inner = SystemDir.create(path)?;
-        Ok(Box::new(FailingFile {
-            inner,
-            count: Arc::clone(&self.count),
-            fail_at: self.fail_at,
-        }))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.tick()?;
-        SystemDir.rename(from, to)
-    }
-
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        self.tick()?;
-        SystemDir.sync_folder(folder)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.tick()?;
-        SystemDir.remove(path)
-    }
+fn open(root: &Path) -> Result<Opened> {
+    Opened::open(root, &Disk::default())
 }
 
 fn entry(id: &str, text: &str) -> WalEntry {
@@ -150,24 +81,20 @@ fn whichever_file_operation_fails_the_state_is_old_or_new_and_nothing_acknowledg
     for fail_at in 0.. {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().join("db");
-        let count = Arc::new(AtomicUsize::new(usize::MAX / 2));
-        let dir = FailingDir {
-            count: Arc::clone(&count),
-            fail_at,
-        };
-        let mut opened = Opened::open_in(&root, Arc::new(dir)).expect("opens");
+        let dir = FaultyDir::default();
+        let mut opened = Opened::open(&root, &dir.disk()).expect("opens");
         create_collection(&mut opened.store).expect("nothing fails yet");
         opened
             .store
             .append(&entry("a", "acknowledged"))
             .expect("nothing fails yet");
         let before = opened.store.manifest().clone();
-        count.store(0, Ordering::SeqCst);
+        dir.plan(fail_at, Fault::Once(ErrorKind::StorageFull));
         let sealed = seal(&mut opened.store);
-        let operations = count.load(Ordering::SeqCst);
+        let operations = dir.operations();
         drop(opened);
 
-        let opened = Opened::open(&root).expect("opens after the fault");
+        let opened = open(&root).expect("opens after the fault");
         let after = opened.store.manifest();
         assert_eq!(
             Manifest::read(&opened.store.layout)
@@ -252,23 +179,19 @@ fn whichever_file_operation_of_a_merge_fails_the_sources_or_the_new_segment_are_
     for fail_at in 0.. {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().join("db");
-        let count = Arc::new(AtomicUsize::new(usize::MAX / 2));
-        let dir = FailingDir {
-            count: Arc::clone(&count),
-            fail_at,
-        };
-        let mut opened = Opened::open_in(&root, Arc::new(dir)).expect("opens");
+        let dir = FaultyDir::default();
+        let mut opened = Opened::open(&root, &dir.disk()).expect("opens");
         create_collection(&mut opened.store).expect("nothing fails yet");
         for _ in 0..2 {
             seal(&mut opened.store).expect("nothing fails yet");
         }
         let before = opened.store.manifest().clone();
-        count.store(0, Ordering::SeqCst);
+        dir.plan(fail_at, Fault::Once(ErrorKind::StorageFull));
         let merged = merge(&mut opened.store);
-        let operations = count.load(Ordering::SeqCst);
+        let operations = dir.operations();
         drop(opened);
 
-        let opened = Opened::open(&root).expect("opens after the fault");
+        let opened = open(&root).expect("opens after the fault");
         let after = opened.store.manifest();
         assert_eq!(
             opened.unsealed,
@@ -314,7 +237,7 @@ fn whichever_file_operation_of_a_merge_fails_the_sources_or_the_new_segment_are_
 #[test]
 fn a_segment_that_no_commit_took_is_removed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut opened = Opened::open(&folder.path().join("db")).expect("opens");
+    let mut opened = open(&folder.path().join("db")).expect("opens");
     let new = opened.store.new_segment().expect("a name");
     let written = new.write(|out| {
         out.write_all(b"given up")
@@ -334,13 +257,9 @@ fn a_segment_that_no_commit_took_is_removed() {
 fn after_a_commit_of_unknown_fate_the_store_refuses_writes_until_it_is_opened_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("db");
-    let count = Arc::new(AtomicUsize::new(usize::MAX / 2));
-    let dir = FailingDir {
-        count: Arc::clone(&count),
-        fail_at: 0,
-    };
-    let mut opened = Opened::open_in(&root, Arc::new(dir)).expect("opens");
-    count.store(0, Ordering::SeqCst);
+    let dir = FaultyDir::default();
+    let mut opened = Opened::open(&root, &dir.disk()).expect("opens");
+    dir.plan(0, Fault::Once(ErrorKind::StorageFull));
     create_collection(&mut opened.store).expect_err("MANIFEST cannot be written");
     let refused = opened
         .store
@@ -348,7 +267,7 @@ fn after_a_commit_of_unknown_fate_the_store_refuses_writes_until_it_is_opened_ag
         .expect_err("uncertain");
     assert!(refused.to_string().contains("open it again"), "{refused}");
     drop(opened);
-    let mut opened = Opened::open(&root).expect("opens");
+    let mut opened = open(&root).expect("opens");
     assert_eq!(
         opened.store.manifest().collections.len(),
         1,
@@ -365,7 +284,7 @@ fn write_ahead_rows_longer_than_a_value_come_back_whole_and_in_order() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("db");
     let long = "all work and no play ".repeat(2_000);
-    let mut opened = Opened::open(&root).expect("opens");
+    let mut opened = open(&root).expect("opens");
     create_collection(&mut opened.store).expect("commits");
     let entries = [
         entry("a", &long),
@@ -379,7 +298,7 @@ fn write_ahead_rows_longer_than_a_value_come_back_whole_and_in_order() {
         opened.store.append(entry).expect("appends");
     }
     drop(opened);
-    assert_eq!(Opened::open(&root).expect("opens").unsealed, entries);
+    assert_eq!(open(&root).expect("opens").unsealed, entries);
     assert!(
         !root
             .join("meta/blobs")
@@ -394,7 +313,7 @@ fn a_foreign_folder_is_refused_and_left_as_it_was() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("thesis.txt"), "mine").expect("writes");
     assert!(matches!(
-        Opened::open(folder.path()).err(),
+        open(folder.path()).err(),
         Some(Error::NotADatabase { .. })
     ));
     let names: Vec<_> = folder
@@ -406,7 +325,7 @@ fn a_foreign_folder_is_refused_and_left_as_it_was() {
         .collect();
     assert_eq!(names, ["thesis.txt"]);
     assert!(matches!(
-        Opened::open(&folder.path().join("thesis.txt")).err(),
+        open(&folder.path().join("thesis.txt")).err(),
         Some(Error::NotADatabase { .. })
     ));
 }
@@ -415,17 +334,14 @@ fn a_foreign_folder_is_refused_and_left_as_it_was() {
 fn without_manifest_and_catalog_segments_are_not_taken_for_rubbish() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("db");
-    let mut opened = Opened::open(&root).expect("opens");
+    let mut opened = open(&root).expect("opens");
     create_collection(&mut opened.store).expect("commits");
     seal(&mut opened.store).expect("commits");
     let layout = opened.store.layout.clone();
     drop(opened);
     std::fs::remove_file(layout.manifest()).expect("there");
     std::fs::remove_dir_all(layout.meta()).expect("there");
-    assert!(matches!(
-        Opened::open(&root).err(),
-        Some(Error::Damaged { .. })
-    ));
+    assert!(matches!(open(&root).err(), Some(Error::Damaged { .. })));
     assert!(matches!(
         super::read_only(&layout),
         Err(Error::Damaged { .. })
@@ -446,11 +362,11 @@ fn what_a_kill_left_of_a_database_being_made_is_no_obstacle() {
     std::fs::write(root.join("FORMAT"), "vecdb 1 1\n").expect("writes");
     // sled writes its settings in two steps: here the second is missing.
     std::fs::write(root.join("meta/conf"), [b'x'; 30]).expect("writes");
-    let mut opened = Opened::open(&root).expect("opens");
+    let mut opened = open(&root).expect("opens");
     create_collection(&mut opened.store).expect("commits");
     drop(opened);
     assert_eq!(
-        Opened::open(&root)
+        open(&root)
             .expect("opens")
             .store
             .manifest()
@@ -464,7 +380,7 @@ fn what_a_kill_left_of_a_database_being_made_is_no_obstacle() {
 fn a_snapshot_that_a_kill_left_half_written_is_no_obstacle() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("db");
-    let mut opened = Opened::open(&root).expect("opens");
+    let mut opened = open(&root).expect("opens");
     create_collection(&mut opened.store).expect("commits");
     opened
         .store
@@ -474,7 +390,7 @@ fn a_snapshot_that_a_kill_left_half_written_is_no_obstacle() {
     drop(opened);
     for bytes in [&b""[..], b"half of a snapshot"] {
         std::fs::write(meta.join("snap.00000000000FFFFF.generating"), bytes).expect("writes");
-        let opened = Opened::open(&root).expect("opens");
+        let opened = open(&root).expect("opens");
         assert_eq!(opened.unsealed, [entry("a", "acknowledged")]);
     }
 }
@@ -483,7 +399,7 @@ fn a_snapshot_that_a_kill_left_half_written_is_no_obstacle() {
 fn a_failed_seal_leaves_no_files_and_can_be_tried_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("db");
-    let mut opened = Opened::open(&root).expect("opens");
+    let mut opened = open(&root).expect("opens");
     create_collection(&mut opened.store).expect("commits");
     let store = &mut opened.store;
     let written = store.write_segment(|out| {
@@ -516,7 +432,7 @@ fn a_failed_seal_leaves_no_files_and_can_be_tried_again() {
 fn a_manifest_ahead_of_the_catalog_or_missing_is_damage() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("db");
-    let mut opened = Opened::open(&root).expect("opens");
+    let mut opened = open(&root).expect("opens");
     create_collection(&mut opened.store).expect("commits");
     seal(&mut opened.store).expect("commits");
     let layout = opened.store.layout.clone();
@@ -526,13 +442,7 @@ fn a_manifest_ahead_of_the_catalog_or_missing_is_damage() {
     };
     drop(opened);
     ahead.write(&SystemDir, &layout).expect("writes");
-    assert!(matches!(
-        Opened::open(&root).err(),
-        Some(Error::Damaged { .. })
-    ));
+    assert!(matches!(open(&root).err(), Some(Error::Damaged { .. })));
     std::fs::remove_file(layout.manifest()).expect("there");
-    assert!(matches!(
-        Opened::open(&root).err(),
-        Some(Error::Damaged { .. })
-    ));
+    assert!(matches!(open(&root).err(), Some(Error::Damaged { .. })));
 }
