@@ -1,4 +1,4 @@
-//! How many nodes a walk has to keep so that it finds a wanted part of the exact answer: measured when the graph is built.
+//! How far a walk has to go so that it finds a wanted part of the exact answer: measured when the graph is built.
 //!
 //! Stored rows are asked for the rows nearest to them, each as if it were not there, and its clump neither: walks may not use
 //! these nodes, and the exact answer leaves them out. Where rows are spread as questions are, a row alone is a fair stand-in
@@ -8,7 +8,7 @@
 //! remains is nearer to a row at random than to the row asked: what remained of clumps far apart would be no answer to
 //! anything.
 //!
-//! Nodes that were needed on average for the ten best, by 1,000 questions and by 384 rows left out so. The million are
+//! Nodes that walks of fixed length had to keep for the ten best, by 1,000 questions and by 384 rows left out so. The million are
 //! mixtures of near pairs of the 100,000 MiniLM passages, so that each lies among some twenty close to it:
 //!
 //! | rows | recall | questions | rows alone | rows and their clumps |
@@ -38,7 +38,7 @@ use super::search::candidates;
 use super::slots::Selection;
 use super::source::Stop;
 use super::vectors::{Keys, exact_score};
-use super::walk::Walk;
+use super::walk::{Ended, Walk, Width};
 use crate::error::{Error, Result};
 use crate::random::Random;
 use crate::vector::Metric;
@@ -51,26 +51,55 @@ const CLUMP: usize = 100;
 const CLUMP_PART: usize = 100;
 /// Answers of so many rows are measured; others lie between or beyond.
 const KS: [usize; 2] = [10, 100];
-/// Nodes kept beyond k. The first is the least that any walk keeps: what it costs is little, and questions unlike any row
-/// need it where rows find each other with less.
-const BEYOND_K: [usize; 21] = [
-    6, 10, 14, 18, 22, 30, 38, 46, 54, 70, 86, 118, 150, 214, 310, 470, 630, 950, 1_270, 2_550,
-    5_110,
+/// Slacks tried: each 1.4 times the one before, from next to nothing to all that is not much further than rows at random.
+const SLACKS: [f32; 17] = [
+    0.005, 0.007, 0.01, 0.014, 0.02, 0.028, 0.04, 0.057, 0.08, 0.113, 0.16, 0.226, 0.32, 0.45,
+    0.64, 0.9, 1.28,
 ];
+/// Nodes that a walk looks at beyond k, however far they are: what they cost is little, and questions unlike any row need them
+/// where rows find each other with less.
+const BEYOND_K: usize = 6;
 /// Nodes that every walk keeps, at least.
-pub(super) const LEAST_EF: usize = KS[0] + BEYOND_K[0];
+pub(super) const LEAST_EF: usize = KS[0] + BEYOND_K;
+/// Nodes kept beyond k while it is measured how many are.
+const MOST_BEYOND_K: usize = 5_110;
 /// Nothing more is to be learned beyond this recall.
 const ENOUGH: f64 = 0.9995;
-const POINT_BYTES: usize = 12;
+const POINT_BYTES: usize = 20;
+/// Of the formats before 4, which knew walks of fixed length alone.
+const FIXED_POINT_BYTES: usize = 12;
 /// Nodes kept where nothing was measured, as format 1 does not.
 const UNMEASURED_EF: usize = 128;
 
-/// Recall of walks that keep `ef` nodes for the best `k` rows.
+/// Recall of walks for the best `k` rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Point {
     k: u32,
+    /// The most nodes that one of them kept at once.
     ef: u32,
+    /// As in [`Width`].
+    slack: Option<f32>,
+    /// Nodes that they looked at on average.
+    nodes: f32,
     recall: f32,
+}
+
+/// A walk that is far enough.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Plan {
+    pub width: Width,
+    /// Nodes that it will look at, on average.
+    pub nodes: f64,
+}
+
+/// What walks for the questions did.
+struct Answers {
+    /// The mean of the parts that they found.
+    mean: f64,
+    /// What may be promised of it.
+    promised: f64,
+    kept: usize,
+    nodes: f64,
 }
 
 /// A row asked.
@@ -82,7 +111,7 @@ struct Query<'v> {
     scores: Vec<f32>,
 }
 
-/// Measured points, sorted by k and ef.
+/// Measured points, sorted by k, slack and ef.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Calibration(Vec<Point>);
 
@@ -119,14 +148,17 @@ impl Calibration {
             return Ok(Self::default());
         }
         for k in KS.into_iter().filter(|&k| k <= rows) {
-            for ef in BEYOND_K.map(|beyond| k + beyond) {
-                let (mean, promised) = questions.ask(sample, k, ef)?;
+            for slack in SLACKS {
+                let width = width(k, k + MOST_BEYOND_K, Some(slack));
+                let answers = questions.ask(sample, k, width)?;
                 points.push(Point {
                     k: k as u32,
-                    ef: ef as u32,
-                    recall: promised.max(0.0) as f32,
+                    ef: answers.kept.max(k) as u32,
+                    slack: Some(slack),
+                    nodes: answers.nodes as f32,
+                    recall: answers.promised.max(0.0) as f32,
                 });
-                if mean >= ENOUGH || ef >= rows {
+                if answers.mean >= ENOUGH || answers.nodes >= rows as f64 {
                     break;
                 }
             }
@@ -134,52 +166,47 @@ impl Calibration {
         Ok(Self(points))
     }
 
-    /// Would walks by the other codes of `finer` be promised as much with so many times fewer nodes? Asked for the recalls
-    /// that most are aimed at.
-    ///
-    /// # Errors
-    /// As [`measure`](Self::measure).
-    pub fn is_beaten(
-        &self,
-        finer: &Sample<'_>,
-        questions: &Questions<'_>,
-        times: f64,
-    ) -> Result<bool> {
-        let k = KS[0];
-        for target in [0.95, 0.99] {
-            let ef = self
-                .ef(k, target)
-                .unwrap_or(k + BEYOND_K[BEYOND_K.len() - 1]);
-            let (_, promised) = questions.ask(finer, k, k.max((ef as f64 / times) as usize))?;
-            if promised >= f64::from(target) {
-                return Ok(true);
+    /// Do walks measured by `other` look at so many times fewer nodes? Asked for the recalls that most are aimed at.
+    pub fn is_beaten(&self, other: &Self, times: f64) -> bool {
+        [0.95, 0.99].into_iter().any(|target| {
+            let [ours, theirs] = [self, other].map(|measured| measured.plan(KS[0], target));
+            match (ours, theirs) {
+                (Some(ours), Some(theirs)) => ours.nodes > times * theirs.nodes,
+                (ours, theirs) => ours.is_none() && theirs.is_some(),
             }
-        }
-        Ok(false)
+        })
     }
 
-    /// Nodes to keep so that `target` of the best `k` rows are found on average; `None` if no walk measured found so many.
-    pub fn ef(&self, k: usize, target: f32) -> Option<usize> {
+    /// The walk that finds `target` of the best `k` rows on average; `None` if none that was measured found so many.
+    pub fn plan(&self, k: usize, target: f32) -> Option<Plan> {
         if self.0.is_empty() {
-            return Some(UNMEASURED_EF.max(2 * k));
+            let ef = UNMEASURED_EF.max(2 * k);
+            let (width, nodes) = (Width::fixed(ef), ef as f64);
+            return Some(Plan { width, nodes });
         }
         let mut measured = self.0.chunk_by(|a, b| a.k == b.k);
         let first = measured.next()?;
-        let (mut below, mut ef_below) = (first[0].k as usize, reach(first, target)?);
-        let mut ef = ef_below;
+        let (mut below, mut effort_below) = (first[0].k as usize, Effort::reach(first, target)?);
+        let mut effort = effort_below;
         for points in measured {
             if k <= below {
                 break;
             }
-            let (above, ef_above) = (points[0].k as usize, reach(points, target)?);
+            let (above, effort_above) = (points[0].k as usize, Effort::reach(points, target)?);
             let part = (k.min(above) - below) as f64 / (above - below) as f64;
-            ef = ef_below + part * (ef_above - ef_below);
-            (below, ef_below) = (above, ef_above);
+            effort = effort_below.towards(effort_above, part);
+            (below, effort_below) = (above, effort_above);
         }
         if k > below {
-            ef *= k as f64 / below as f64;
+            let times = k as f64 / below as f64;
+            effort.ef *= times;
+            effort.nodes *= times;
         }
-        Some((ef.ceil() as usize).max(k + BEYOND_K[0]).max(LEAST_EF))
+        let ef = (effort.ef.ceil() as usize).max(k + BEYOND_K).max(LEAST_EF);
+        Some(Plan {
+            width: width(k, ef, effort.slack.map(|slack| slack as f32)),
+            nodes: effort.nodes,
+        })
     }
 
     /// Writes the section.
@@ -187,44 +214,106 @@ impl Calibration {
         self.0.iter().try_for_each(|point| {
             out.write_all(&point.k.to_le_bytes())?;
             out.write_all(&point.ef.to_le_bytes())?;
+            out.write_all(&point.slack.unwrap_or_default().to_le_bytes())?;
+            out.write_all(&point.nodes.to_le_bytes())?;
             out.write_all(&point.recall.to_le_bytes())
         })
     }
 
-    /// Reads the section. `None` if it holds what nothing measured gives.
-    pub fn read(bytes: &[u8]) -> Option<Self> {
-        if !bytes.len().is_multiple_of(POINT_BYTES) {
+    /// Reads the section of a file of this format. `None` if it holds what nothing measured gives.
+    pub fn read(bytes: &[u8], version: u32) -> Option<Self> {
+        let is_fixed = version < 4;
+        let point_bytes = if is_fixed {
+            FIXED_POINT_BYTES
+        } else {
+            POINT_BYTES
+        };
+        if !bytes.len().is_multiple_of(point_bytes) {
             return None;
         }
         let point = |bytes: &[u8]| {
-            let point = Point {
-                k: u32_at(bytes, 0)?,
-                ef: u32_at(bytes, 4)?,
-                recall: f32::from_bits(u32_at(bytes, 8)?),
+            let (k, ef) = (u32_at(bytes, 0)?, u32_at(bytes, 4)?);
+            let float = |at: usize| u32_at(bytes, at).map(f32::from_bits);
+            let (slack, nodes, recall) = if is_fixed {
+                (None, ef as f32, float(8)?)
+            } else {
+                (Some(float(8)?), float(12)?, float(16)?)
             };
-            let valid = point.k > 0 && point.ef >= point.k && (0.0..=1.0).contains(&point.recall);
-            valid.then_some(point)
+            let is_number = |x: f32| x.is_finite() && x >= 0.0;
+            let valid = k > 0
+                && ef >= k
+                && slack.is_none_or(is_number)
+                && is_number(nodes)
+                && (0.0..=1.0).contains(&recall);
+            valid.then_some(Point {
+                k,
+                ef,
+                slack,
+                nodes,
+                recall,
+            })
         };
         let points: Vec<Point> = bytes
-            .chunks(POINT_BYTES)
+            .chunks(point_bytes)
             .map(point)
             .collect::<Option<_>>()?;
-        points
-            .is_sorted_by(|a, b| (a.k, a.ef) < (b.k, b.ef))
-            .then_some(Self(points))
+        let is_sorted = points.is_sorted_by(|a, b| match (a.slack, b.slack) {
+            (Some(less), Some(more)) => (a.k, less) < (b.k, more),
+            _ => (a.k, a.ef) < (b.k, b.ef),
+        });
+        is_sorted.then_some(Self(points))
     }
 }
 
-/// The fewest nodes with which one of `points`, or a place between two, has the recall.
-fn reach(points: &[Point], target: f32) -> Option<f64> {
-    let at = points.iter().position(|point| point.recall >= target)?;
-    let to = points[at];
-    let Some(from) = at.checked_sub(1).map(|before| points[before]) else {
-        return Some(f64::from(to.ef));
-    };
-    let part = f64::from(target - from.recall) / f64::from(to.recall - from.recall);
-    // Not more nodes than it takes: f32 recalls are off in the eighth digit.
-    Some(f64::from(from.ef) + (part - 1e-6) * f64::from(to.ef - from.ef))
+fn width(k: usize, ef: usize, slack: Option<f32>) -> Width {
+    match slack {
+        None => Width::fixed(ef),
+        slack => Width {
+            ef,
+            least: (k + BEYOND_K).max(LEAST_EF),
+            rank: k,
+            slack,
+        },
+    }
+}
+
+/// What lies between measured points.
+#[derive(Clone, Copy)]
+struct Effort {
+    ef: f64,
+    slack: Option<f64>,
+    nodes: f64,
+}
+
+impl Effort {
+    fn of(point: Point) -> Self {
+        Self {
+            ef: f64::from(point.ef),
+            slack: point.slack.map(f64::from),
+            nodes: f64::from(point.nodes),
+        }
+    }
+
+    /// The least with which one of `points`, or a place between two, has the recall.
+    fn reach(points: &[Point], target: f32) -> Option<Self> {
+        let at = points.iter().position(|point| point.recall >= target)?;
+        let to = points[at];
+        let Some(from) = at.checked_sub(1).map(|before| points[before]) else {
+            return Some(Self::of(to));
+        };
+        let part = f64::from(target - from.recall) / f64::from(to.recall - from.recall);
+        // Not more nodes than it takes: f32 recalls are off in the eighth digit.
+        Some(Self::of(from).towards(Self::of(to), part - 1e-6))
+    }
+
+    fn towards(self, other: Self, part: f64) -> Self {
+        let between = |a: f64, b: f64| a + part * (b - a);
+        Self {
+            ef: between(self.ef, other.ef),
+            slack: self.slack.zip(other.slack).map(|(a, b)| between(a, b)),
+            nodes: between(self.nodes, other.nodes),
+        }
+    }
 }
 
 /// The mean, and the mean less its standard error.
@@ -288,36 +377,54 @@ impl<'v> Questions<'v> {
         })
     }
 
-    /// The part of the best `k` rows that walks find which keep `ef` nodes: the mean, and what may be promised.
-    fn ask(&self, sample: &Sample<'_>, k: usize, ef: usize) -> Result<(f64, f64)> {
+    /// What such walks find of the best `k` rows.
+    fn ask(&self, sample: &Sample<'_>, k: usize, width: Width) -> Result<Answers> {
         let found = |query: &Query<'_>| {
             if (sample.stop)() {
                 return Err(Error::Cancelled);
             }
-            self.recall(sample, query, k, ef)
+            self.recall(sample, query, k, width)
         };
         let each = self.asked.par_iter().map(found);
-        each.collect::<Result<Vec<f64>>>()
-            .map(|each| mean_and_promise(&each))
+        let (recalls, ended): (Vec<f64>, Vec<Ended>) = each
+            .collect::<Result<Vec<_>>>()
+            .map(|each| each.into_iter().unzip())?;
+        let (mean, promised) = mean_and_promise(&recalls);
+        let nodes: usize = ended.iter().map(|ended| ended.looked_at).sum();
+        Ok(Answers {
+            mean,
+            promised,
+            kept: ended.iter().map(|ended| ended.kept).max().unwrap_or(0),
+            nodes: nodes as f64 / ended.len().max(1) as f64,
+        })
     }
 
-    /// The part of the best `k` rows that a walk finds; a row that ties the k-th counts.
-    fn recall(&self, sample: &Sample<'_>, query: &Query<'_>, k: usize, ef: usize) -> Result<f64> {
-        let k = k.min(query.scores.len());
-        let Some(&kth) = k.checked_sub(1).and_then(|last| query.scores.get(last)) else {
-            return Ok(1.0);
-        };
+    /// The part of the best `k` rows that a walk finds, and how it ended; a row that ties the k-th counts.
+    fn recall(
+        &self,
+        sample: &Sample<'_>,
+        query: &Query<'_>,
+        k: usize,
+        width: Width,
+    ) -> Result<(f64, Ended)> {
         let code = sample.quantiser.query(query.vector, sample.metric);
         let walk = Walk {
             keys: sample.keys,
             graph: sample.graph,
             code: &code,
-            ef,
+            width,
             without: &query.without,
             least_key: i32::MIN,
         };
         let all = Selection::ALL;
-        let rows = walk.run(|met, _| candidates(&sample.graph, all, &code, met, k).slots);
+        let (rows, ended) = walk.run(|met, ended| {
+            let found = candidates(&sample.graph, all, &code, met, k);
+            (found.slots, ended)
+        });
+        let k = k.min(query.scores.len());
+        let Some(&kth) = k.checked_sub(1).and_then(|last| query.scores.get(last)) else {
+            return Ok((1.0, ended));
+        };
         let mut found = 0;
         for row in rows {
             // A twin that is not there may come with a node that is.
@@ -325,7 +432,7 @@ impl<'v> Questions<'v> {
                 found += usize::from(score(sample, query.vector, (self.vector)(row)?) >= kth);
             }
         }
-        Ok(found.min(k) as f64 / k as f64)
+        Ok((found.min(k) as f64 / k as f64, ended))
     }
 }
 
@@ -451,34 +558,70 @@ mod tests {
     use super::*;
 
     fn calibration() -> Calibration {
-        let point = |k, ef, recall| Point { k, ef, recall };
+        let point = |k, ef, slack, recall| Point {
+            k,
+            ef,
+            slack: Some(slack),
+            nodes: ef as f32 / 2.0,
+            recall,
+        };
         Calibration(vec![
-            point(10, 20, 0.8),
-            point(10, 30, 0.9),
-            point(10, 40, 0.99),
-            point(100, 120, 0.9),
-            point(100, 200, 0.99),
+            point(10, 20, 0.125, 0.8),
+            point(10, 30, 0.25, 0.9),
+            point(10, 40, 0.5, 0.99),
+            point(100, 120, 0.25, 0.9),
+            point(100, 200, 0.5, 0.99),
         ])
     }
 
     #[test]
-    fn nodes_to_keep_lie_between_and_beyond_what_was_measured() {
+    fn a_walk_lies_between_and_beyond_what_was_measured() {
         let measured = calibration();
-        for (k, target, ef) in [
-            (10, 0.5, Some(20)),
-            (1, 0.5, Some(20)),
-            (10, 0.85, Some(25)),
-            (10, 0.9, Some(30)),
-            (1, 0.9, Some(30)),
-            (100, 0.9, Some(120)),
-            (55, 0.9, Some(75)),
-            (200, 0.9, Some(240)),
-            (200, 0.5, Some(240)),
-            (10, 0.995, None),
+        for (k, target, ef, slack) in [
+            (10, 0.5, 20, 0.125),
+            (1, 0.5, 20, 0.125),
+            (10, 0.85, 25, 0.1875),
+            (10, 0.9, 30, 0.25),
+            (1, 0.9, 30, 0.25),
+            (100, 0.9, 120, 0.25),
+            (55, 0.9, 75, 0.25),
+            (200, 0.9, 240, 0.25),
+            (200, 0.5, 240, 0.25),
         ] {
-            assert_eq!(measured.ef(k, target), ef, "{k} rows at {target}");
+            let plan = measured.plan(k, target).expect("so much was found");
+            let least = (k + 6).max(16);
+            assert_eq!(
+                (plan.width.ef, plan.width.rank, plan.width.least),
+                (ef, k, least),
+                "{k} rows at {target}"
+            );
+            let found = plan.width.slack.expect("it was measured");
+            assert!(
+                (found - slack).abs() < 1e-5,
+                "{k} rows at {target}: {found}"
+            );
+            assert!((plan.nodes - ef as f64 / 2.0).abs() < 1e-2, "{plan:?}");
         }
-        assert_eq!(Calibration::default().ef(100, 0.9), Some(200));
+        assert_eq!(measured.plan(10, 0.995), None);
+        let unmeasured = Calibration::default().plan(100, 0.9);
+        assert_eq!(unmeasured.map(|plan| plan.width), Some(Width::fixed(200)));
+    }
+
+    #[test]
+    fn codes_are_beaten_by_others_with_far_fewer_nodes() {
+        let measured = calibration();
+        let times = |times: f32| {
+            let mut other = measured.clone();
+            other.0.iter_mut().for_each(|point| point.nodes *= times);
+            other
+        };
+        assert!(!measured.is_beaten(&times(0.7), 1.5));
+        assert!(measured.is_beaten(&times(0.6), 1.5));
+        let mut short = measured.clone();
+        short.0.iter_mut().for_each(|point| point.recall *= 0.9);
+        assert!(short.is_beaten(&measured, 1.5));
+        assert!(!measured.is_beaten(&short, 1.5));
+        assert!(!short.is_beaten(&short, 1.5));
     }
 
     #[test]
@@ -504,18 +647,37 @@ mod tests {
         calibration()
             .write(&mut bytes)
             .expect("a Vec takes every write");
-        assert_eq!(Calibration::read(&bytes), Some(calibration()));
-        assert_eq!(Calibration::read(&[]), Some(Calibration::default()));
-        assert_eq!(Calibration::read(&bytes[..13]), None);
+        assert_eq!(Calibration::read(&bytes, 4), Some(calibration()));
+        assert_eq!(Calibration::read(&[], 4), Some(Calibration::default()));
+        assert_eq!(Calibration::read(&bytes[..21], 4), None);
         let forge = |at: usize, value: [u8; 4]| {
             let mut forged = bytes.clone();
             forged[at..at + 4].copy_from_slice(&value);
-            Calibration::read(&forged)
+            Calibration::read(&forged, 4)
         };
         assert_eq!(forge(0, 0u32.to_le_bytes()), None);
         assert_eq!(forge(4, 9u32.to_le_bytes()), None);
-        assert_eq!(forge(4, 31u32.to_le_bytes()), None);
-        assert_eq!(forge(8, f32::NAN.to_le_bytes()), None);
-        assert_eq!(forge(8, 1.5f32.to_le_bytes()), None);
+        assert_eq!(forge(8, 0.5f32.to_le_bytes()), None);
+        for at in [8, 12, 16] {
+            assert_eq!(forge(at, f32::NAN.to_le_bytes()), None);
+            assert_eq!(forge(at, (-1.5f32).to_le_bytes()), None);
+        }
+        assert_eq!(forge(16, 1.5f32.to_le_bytes()), None);
+    }
+
+    #[test]
+    fn walks_of_fixed_length_that_older_formats_measured_are_made_as_they_were() {
+        let mut bytes = Vec::new();
+        for (k, ef, recall) in [(10u32, 20u32, 0.75f32), (10, 30, 0.875)] {
+            bytes.extend(k.to_le_bytes());
+            bytes.extend(ef.to_le_bytes());
+            bytes.extend(recall.to_le_bytes());
+        }
+        let measured = Calibration::read(&bytes, 3).expect("as it was written");
+        let plan = measured.plan(10, 0.75).expect("so much was found");
+        assert_eq!((plan.width, plan.nodes), (Width::fixed(20), 20.0));
+        assert_eq!(measured.plan(10, 0.9), None);
+        bytes[4..8].copy_from_slice(&31u32.to_le_bytes());
+        assert_eq!(Calibration::read(&bytes, 3), None);
     }
 }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::calibration::{LEAST_EF, Sample};
 use super::graph::Frozen;
-use super::walk::Walk;
+use super::walk::{Walk, Width};
 use crate::error::{Error, Result};
 
 /// All nodes are asked for so often at most, as a new link may lead astray the walk to another: of a million rows that are
@@ -84,7 +84,7 @@ fn missed<'v>(
             keys: sample.keys,
             graph: sample.graph,
             code: &code,
-            ef: LEAST_EF,
+            width: Width::fixed(LEAST_EF),
             without: &[],
             least_key: i32::MIN,
         };

@@ -7,7 +7,7 @@
 //!
 //! Among many rows, thousands are not proved to be worse where the nearest ones are far away and so about as far as all
 //! others. Where only a part of the exact answer is asked for, only those are read whose keys do not tell them apart from the
-//! k-th best key.
+//! k-th best key; and where there are int4 codes, half as many bytes, these go first, and int8 codes look at what is left.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -28,54 +28,95 @@ const BY_KEYS: f32 = 0.99;
 const SHARED_ROWS: usize = 1 << 16;
 /// So many rows are looked at together by [`within`].
 const ROWS_AT_ONCE: usize = 4_096;
+/// While the codes of so many rows are compared, those of as many more come from memory.
+const COMING: usize = 32;
 
-/// The best `k` rows of `slots`, best first. Fewer only if `slots` are fewer, or no more reach the least score.
+/// Codes, and the query to compare them with.
+pub(super) type Coded<'a> = (Keys<'a>, QueryCode);
+
+/// May a scan of so many rows believe keys?
+pub(super) fn believes_keys(effort: Effort, rows: usize) -> bool {
+    rows >= MANY_ROWS && matches!(effort, Effort::Recall(part) if part <= BY_KEYS)
+}
+
+/// The best `k` rows of `slots`, best first. Fewer only if `slots` are fewer, or no more reach the least score. `coarse`
+/// goes first where keys are believed.
 pub(super) fn scan(
     space: Space<'_>,
-    keys: Keys<'_>,
+    fine: &Coded<'_>,
+    coarse: Option<&Coded<'_>>,
     nearest: &Nearest<'_>,
-    code: &QueryCode,
-    slots: &[u32],
+    slots: Vec<u32>,
 ) -> Result<Vec<RowHit>> {
     let query = nearest.vector;
     let k = nearest.k.min(slots.len());
     if k == 0 {
         return Ok(Vec::new());
     }
-    let found = keys_of(keys, code, slots);
-    let wanted = code.least_key(nearest.least_score);
-    let is_enough = matches!(nearest.effort, Effort::Recall(part) if part <= BY_KEYS);
-    let least = if is_enough && slots.len() >= MANY_ROWS {
-        let best = best_keys(&found, k, wanted);
-        let keys = best.iter().map(|&at| found[at as usize]);
-        match keys.min() {
-            Some(worst) if best.len() == k => wanted.max(worst.saturating_sub(code.doubt())),
-            _ => wanted,
-        }
+    let possible = if believes_keys(nearest.effort, slots.len()) {
+        let codes = coarse.into_iter().chain([fine]);
+        codes.fold(slots, |slots, coded| {
+            not_told_apart(coded, nearest, k, &slots)
+        })
     } else {
-        let best = best_keys(&found, candidates_for(k).min(slots.len()), wanted);
-        let first = rerank(space, query, k, best.iter().map(|&at| slots[at as usize]))?;
-        match first.last() {
-            Some(worst) if first.len() == k => wanted.max(code.least_key(worst.score)),
-            _ => wanted,
-        }
+        not_proved_worse(space, fine, nearest, k, &slots)?
     };
-    let possible = slots
-        .iter()
-        .zip(&found)
-        .filter(|&(_, &key)| key >= least)
-        .map(|(&slot, _)| slot);
     let mut hits = rerank(space, query, k, possible)?;
     hits.retain(|hit| hit.score >= nearest.least_score);
     Ok(hits)
 }
 
+/// Those of `slots` whose keys do not tell them apart from the k-th best.
+fn not_told_apart(
+    (keys, code): &Coded<'_>,
+    nearest: &Nearest<'_>,
+    k: usize,
+    slots: &[u32],
+) -> Vec<u32> {
+    let found = keys_of(*keys, code, slots);
+    let wanted = code.least_key(nearest.least_score);
+    let best = best_keys(&found, k, wanted);
+    let keys = best.iter().map(|&at| found[at as usize]);
+    let least = match keys.min() {
+        Some(worst) if best.len() == k => wanted.max(worst.saturating_sub(code.doubt())),
+        _ => wanted,
+    };
+    reaching(least, slots, &found).collect()
+}
+
+/// Those of `slots` whose codes do not prove them to be worse than the best `k`.
+fn not_proved_worse(
+    space: Space<'_>,
+    (keys, code): &Coded<'_>,
+    nearest: &Nearest<'_>,
+    k: usize,
+    slots: &[u32],
+) -> Result<Vec<u32>> {
+    let found = keys_of(*keys, code, slots);
+    let wanted = code.least_key(nearest.least_score);
+    let best = best_keys(&found, candidates_for(k).min(slots.len()), wanted);
+    let best = best.iter().map(|&at| slots[at as usize]);
+    let first = rerank(space, nearest.vector, k, best)?;
+    let least = match first.last() {
+        Some(worst) if first.len() == k => wanted.max(code.least_key(worst.score)),
+        _ => wanted,
+    };
+    Ok(reaching(least, slots, &found).collect())
+}
+
+fn reaching<'a>(least: i32, slots: &'a [u32], keys: &'a [i32]) -> impl Iterator<Item = u32> + 'a {
+    let reaching = slots
+        .iter()
+        .zip(keys)
+        .filter(move |&(_, &key)| key >= least);
+    reaching.map(|(&slot, _)| slot)
+}
+
 /// All rows of `slots` whose score reaches `least_score`, best first.
 pub(super) fn within(
     space: Space<'_>,
-    keys: Keys<'_>,
+    (keys, code): &Coded<'_>,
     query: &[f32],
-    code: &QueryCode,
     least_score: f32,
     slots: &[u32],
 ) -> Result<Vec<RowHit>> {
@@ -84,7 +125,7 @@ pub(super) fn within(
     for slots in slots.chunks(ROWS_AT_ONCE) {
         found.clear();
         keys.of(code, slots, &mut found);
-        for (&slot, _) in slots.iter().zip(&found).filter(|&(_, &key)| key >= least) {
+        for slot in reaching(least, slots, &found) {
             let hit = space.hit(query, slot)?;
             if hit.score >= least_score {
                 hits.push(hit);
@@ -99,7 +140,13 @@ pub(super) fn within(
 fn keys_of(keys: Keys<'_>, code: &QueryCode, slots: &[u32]) -> Vec<i32> {
     let of = |slots: &[u32]| {
         let mut found = Vec::with_capacity(slots.len());
-        keys.of(code, slots, &mut found);
+        let mut coming = slots.chunks(COMING).skip(1);
+        for now in slots.chunks(COMING) {
+            for &slot in coming.next().unwrap_or_default() {
+                keys.prefetch(slot);
+            }
+            keys.of(code, now, &mut found);
+        }
         found
     };
     if slots.len() < SHARED_ROWS {

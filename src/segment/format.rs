@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::error::{Error, Result};
 
 /// The format that this code writes. It reads all from 1 on.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 /// Sections start on multiples of this.
 pub(super) const ALIGNMENT: usize = 64;
 /// One checksum covers so many bytes of a section.

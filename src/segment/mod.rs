@@ -85,6 +85,7 @@ pub(crate) use builder::Builder;
 use calibration::Calibration;
 use documents::Tables;
 use filters::FilterCache;
+use flat::Coded;
 use format::Kind;
 use graph::Graph;
 use ids::IdFilter;
@@ -92,7 +93,7 @@ use int4::Int4Codes;
 use kernel::Kernel;
 use map::{Map, as_i8, as_u32};
 pub(crate) use merge::{Merge, rows_within};
-use quantise::{Quantiser, QueryCode, Recoded, stride};
+use quantise::{Quantiser, Recoded, stride};
 use search::Walkable;
 use sections::Sections;
 pub(crate) use slots::{Selection, SlotSet};
@@ -272,7 +273,7 @@ impl Segment {
         sections.expect_length(Kind::Int4Codes, rows.checked_mul(row_bytes))?;
         Tables::new(&sections).validate(&sections)?;
         Graph::check_lengths(&sections)?;
-        let calibration = Calibration::read(sections.bytes(Kind::Calibration))
+        let calibration = Calibration::read(sections.bytes(Kind::Calibration), header.version)
             .ok_or_else(|| sections.damaged(Kind::Calibration, 0, "it was never measured"))?;
         let text = TextIndex::open(Arc::clone(&sections))?;
         Ok(Self {
@@ -453,9 +454,14 @@ impl Segment {
         {
             return Ok(hits);
         }
-        let (keys, code) = self.scanned(nearest.vector)?;
+        let fine = self.scanned(nearest.vector)?;
         let slots = selection.slots(self.rows());
-        flat::scan(self.space()?, keys, nearest, &code, &slots)
+        let coarse = if flat::believes_keys(nearest.effort, slots.len()) {
+            self.coarsely_scanned(nearest.vector)?
+        } else {
+            None
+        };
+        flat::scan(self.space()?, &fine, coarse.as_ref(), nearest, slots)
     }
 
     /// All selected rows with at least this score, best first; ties by row. Exact.
@@ -469,9 +475,9 @@ impl Segment {
         selection: Selection<'_>,
     ) -> Result<Vec<RowHit>> {
         self.check_dimension(vector)?;
-        let (keys, code) = self.scanned(vector)?;
+        let coded = self.scanned(vector)?;
         let slots = selection.slots(self.rows());
-        flat::within(self.space()?, keys, vector, &code, least_score, &slots)
+        flat::within(self.space()?, &coded, vector, least_score, &slots)
     }
 
     /// The row's vector, shape `[dimension]`.
@@ -605,12 +611,19 @@ impl Segment {
     }
 
     /// What a scan reads, verified, and the query to compare it with.
-    fn scanned(&self, query: &[f32]) -> Result<(Keys<'_>, QueryCode)> {
+    fn scanned(&self, query: &[f32]) -> Result<Coded<'_>> {
         self.make_scannable()?;
         let bytes = as_i8(self.sections.bytes(Kind::Codes));
         let codes = AnyCodes::Int8(Codes::new(bytes, self.spec.dimension));
         let code = self.quantiser.query(query, self.spec.metric);
         Ok((self.keys(codes, &self.squares), code))
+    }
+
+    /// The same of int4 codes, if there are any.
+    fn coarsely_scanned(&self, query: &[f32]) -> Result<Option<Coded<'_>>> {
+        let walkable = self.walkable()?.filter(|_| self.int4.is_some());
+        let coded = |walkable: Walkable<'_>| walkable.quantiser.query(query, self.spec.metric);
+        Ok(walkable.map(|walkable| (walkable.keys, coded(walkable))))
     }
 
     fn keys<'a>(&'a self, codes: AnyCodes<'a>, squares: &'a OnceLock<Vec<i32>>) -> Keys<'a> {

@@ -209,6 +209,7 @@ impl Quantiser {
             offset: 15 * coded.code.iter().map(|&k| i32::from(k)).sum::<i32>(),
             code: coded.code,
             doubt: doubt(typical / unit, query.len()),
+            top: (norm * self.longest_row - at_centre) / unit,
             estimate: Estimate::Product {
                 unit,
                 at_centre,
@@ -234,6 +235,7 @@ impl Quantiser {
             offset: 15 * coded.code.iter().map(|&k| i32::from(k)).sum::<i32>(),
             code: coded.code,
             doubt: doubt(typical / unit, query.len()),
+            top: square / (2.0 * unit),
             estimate: Estimate::Distance {
                 unit,
                 half_ratio: self.scale / coded.step / 2.0,
@@ -304,6 +306,9 @@ pub(super) struct QueryCode {
     /// 15 · Σ k: by so much twice the product with stored int4 codes is more than the product with what they are.
     pub offset: i32,
     doubt: i32,
+    /// The key that nothing exceeds: that of a row in the query's own place, or, where that is not what is nearest, of the
+    /// longest row in its direction.
+    top: f64,
     estimate: Estimate,
 }
 
@@ -345,6 +350,13 @@ impl QueryCode {
     /// Two rows whose keys differ by more than this are told apart, nearly always.
     pub fn doubt(&self) -> i32 {
         self.doubt
+    }
+
+    /// The key of what is further than a row with this key, by `slack` of how far that is from the query, in squares of
+    /// distances.
+    pub fn beyond(&self, key: i32, slack: f32) -> i32 {
+        let further = f64::from(slack) * (self.top - f64::from(key));
+        key.saturating_sub(further.max(0.0) as i32)
     }
 
     /// The least key that a row can have whose exact score reaches `score`.

@@ -12,13 +12,13 @@ use super::quantise::{Quantiser, QueryCode};
 use super::rerank::rerank;
 use super::slots::Selection;
 use super::vectors::{Keys, Space};
-use super::walk::{Met, Walk};
+use super::walk::{Met, Walk, Width};
 use super::{Effort, Nearest, RowHit};
 use crate::error::Result;
 
-/// A node that a walk keeps costs it about as much as so many rows cost a scan: some 0.8 µs and 20 ns of a million rows of
+/// A node that a walk looks at costs it about as much as so many rows cost a scan: some 0.8 µs and 20 ns of a million rows of
 /// 384 components.
-const NODE_PER_ROW: u64 = 40;
+const ROWS_PER_NODE: f64 = 40.0;
 
 /// A graph, and the codes to walk it by.
 #[derive(Clone, Copy)]
@@ -53,23 +53,23 @@ pub(super) fn walk(
     let mut rank = rank_of(k, selected, slots);
     // The first walk may show that selected rows are rarer here than elsewhere; how rare, the second relies on.
     for _ in 0..2 {
-        let Some(ef) = ef_for(nearest.effort, calibration, rank, selected) else {
+        let Some(width) = width_for(nearest.effort, calibration, rank, selected) else {
             break;
         };
         let walk = Walk {
             keys,
             graph,
             code: &code,
-            ef,
+            width,
             without: &[],
             least_key: code.least_key(nearest.least_score),
         };
-        let (found, cut_short) = walk.run(|met, cut_short| {
+        let (found, met, ended) = walk.run(|met, ended| {
             let found = candidates(&graph, selection, &code, met, k);
-            (found, cut_short)
+            (found, met.len(), ended)
         });
         // Behind the rank, fewer are found than is wanted.
-        if cut_short || (found.slots.len() >= k && found.rank <= rank) {
+        if ended.cut_short || (found.slots.len() >= k && found.rank <= rank) {
             let mut hits = rerank(space, nearest.vector, k, found.slots)?;
             hits.retain(|hit| hit.score >= nearest.least_score);
             return Ok(Some(hits));
@@ -77,7 +77,7 @@ pub(super) fn walk(
         if found.slots.is_empty() {
             break;
         }
-        rank = (found.rank.max(ef) * k).div_ceil(found.slots.len().min(k)) * 3 / 2;
+        rank = (found.rank.max(met) * k).div_ceil(found.slots.len().min(k)) * 3 / 2;
     }
     Ok(None)
 }
@@ -90,13 +90,18 @@ fn rank_of(k: usize, selected: u64, slots: u32) -> usize {
     ((k + 2.0 * (k * (1.0 - part)).sqrt()) / part).ceil() as usize
 }
 
-/// How many nodes a walk has to keep that is to meet the `rank` nearest rows; `None` if a scan of those selected is better.
-fn ef_for(effort: Effort, calibration: &Calibration, rank: usize, selected: u64) -> Option<usize> {
+/// How far a walk has to go that is to meet the `rank` nearest rows; `None` if a scan of those selected is better.
+fn width_for(
+    effort: Effort,
+    calibration: &Calibration,
+    rank: usize,
+    selected: u64,
+) -> Option<Width> {
     let Effort::Recall(target) = effort else {
         return None;
     };
-    let ef = calibration.ef(rank, target)?;
-    (NODE_PER_ROW * ef as u64 <= selected).then_some(ef)
+    let plan = calibration.plan(rank, target)?;
+    (ROWS_PER_NODE * plan.nodes <= selected as f64).then_some(plan.width)
 }
 
 /// What a walk found.

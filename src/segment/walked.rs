@@ -12,8 +12,8 @@ use super::{BuildOptions, SegmentSpec};
 use crate::error::{Error, Result};
 use crate::vector::Metric;
 
-/// A walk by int4 codes takes a little more than half as long as one by int8 codes that keeps as many nodes. Where rows are so
-/// near each other that it has to keep more than this many times as many, int8 codes are walked by.
+/// A walk by int4 codes takes a little more than half as long as one by int8 codes that looks at as many nodes. Where rows are
+/// so near each other that it has to look at more than this many times as many, int8 codes are walked by.
 const INT4_PAYS: f64 = 1.5;
 
 /// What a segment has for walks.
@@ -97,12 +97,12 @@ fn choose<'a>(
 ) -> Result<(Sample<'a>, Calibration)> {
     let tried = fine.over(graph);
     let questions = Questions::draw(&tried, vector)?;
+    let calibration = Calibration::measure(&tried, &questions)?;
     if let Some(coarse) = coarse {
-        let calibration = Calibration::measure(&coarse.over(graph), &questions)?;
-        if !calibration.is_beaten(&tried, &questions, INT4_PAYS)? {
-            return Ok((coarse, calibration));
+        let coarsely = Calibration::measure(&coarse.over(graph), &questions)?;
+        if !coarsely.is_beaten(&calibration, INT4_PAYS) {
+            return Ok((coarse, coarsely));
         }
     }
-    let calibration = Calibration::measure(&tried, &questions)?;
     Ok((fine, calibration))
 }
