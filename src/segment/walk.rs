@@ -3,10 +3,9 @@
 //! HNSW's base-layer search (arXiv:1603.09320, algorithm 2) on codes. What was met is kept in one array, sorted by key, that
 //! is both the frontier and the result.
 //!
-//! How many nodes are looked at is the query's own affair: all that are not much further than the k-th best, as in adaptive
-//! beam search (arXiv:2505.15636). A beam of a fixed length gives every query the effort that the hardest need: for ten rows of
-//! a million, mixtures of near pairs, it took 1,010 distances for a recall of 0.95 and 1,850 for 0.977, where 745 and 1,100 are
-//! enough; of 100,000 passages 570 and 510 for 0.96.
+//! How many nodes are looked at is the query's own affair: a walk ends when so many have not changed the best k (Teofili and Lin,
+//! Patience in Proximity, ECIR 2025), or when what is left is much further than the k-th (Al-Jazzazi et al. 2025, distance-adaptive
+//! beam search). A beam of one length for all gives every query the effort that the hardest need. `calibration.rs` has the figures.
 //!
 //! A walk is as fast as its codes come from memory, so it is always one node ahead: while the neighbours of a node are
 //! scored, those of the next, the best that is known by then, are on their way. Now and then the node thus chosen is not the
@@ -35,10 +34,19 @@ pub(super) struct Width {
     pub ef: usize,
     /// So many are looked at, however far they are, if so many are kept.
     pub least: usize,
-    /// Others are looked at only if they are not further than the one of this rank,
+    /// The walk is for so many nodes.
     pub rank: usize,
-    /// and so much more ([`QueryCode::beyond`]); `None`: all that are kept.
-    pub slack: Option<f32>,
+    /// When it ends before it has looked at all that are kept; `None`: never.
+    pub patience: Option<Patience>,
+}
+
+/// When a walk has arrived.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Patience {
+    /// So many nodes looked at did not change those wanted,
+    pub nodes: usize,
+    /// or all others are further than these by more than this part of how far they are ([`QueryCode::beyond`]).
+    pub slack: f32,
 }
 
 impl Width {
@@ -48,7 +56,7 @@ impl Width {
             ef,
             least: ef,
             rank: ef,
-            slack: None,
+            patience: None,
         }
     }
 }
@@ -72,8 +80,6 @@ pub(super) struct Ended {
     pub cut_short: bool,
     /// Nodes whose neighbours were looked at.
     pub looked_at: usize,
-    /// The most nodes that were kept at once: with `ef` no less it goes the same way.
-    pub kept: usize,
 }
 
 /// A node met, and its key: higher is nearer.
@@ -96,19 +102,26 @@ impl Walk<'_> {
     #[inline(always)]
     fn floor(&self, beam: &[Met]) -> i32 {
         let Width {
-            least, rank, slack, ..
+            least,
+            rank,
+            patience,
+            ..
         } = self.width;
         let at = |rank: usize| beam.get(rank - 1);
-        match (slack, at(rank), at(least)) {
-            (Some(slack), Some(wanted), Some(last)) => {
-                self.code.beyond(wanted.key, slack).min(last.key)
+        match (patience, at(rank), at(least)) {
+            (Some(patience), Some(wanted), Some(last)) => {
+                let beyond = self.code.beyond(wanted.key, patience.slack);
+                beyond.min(last.key)
             }
             _ => i32::MIN,
         }
     }
 
     fn go(&self, scratch: &mut Scratch) -> Ended {
-        let ef = self.width.ef;
+        let Width {
+            ef, least, rank, ..
+        } = self.width;
+        let patience = self.width.patience.map_or(usize::MAX, |it| it.nodes);
         scratch.begin(self.keys.codes.rows());
         for &without in self.without {
             scratch.visited.insert(without);
@@ -116,7 +129,8 @@ impl Walk<'_> {
         for &start in self.graph.seeds.iter().chain(self.graph.orphans) {
             self.visit(scratch, start);
         }
-        let (mut stale, mut looked_at, mut kept) = (0, 0, 0);
+        // Nodes looked at since the best, and since one of those wanted, was found, and all.
+        let (mut stale, mut waited, mut looked_at) = (0, 0, 0);
         // All of the beam before this place were looked at.
         let mut next = 0;
         let cut_short = loop {
@@ -130,7 +144,7 @@ impl Walk<'_> {
             }
             match beam.get_mut(next) {
                 Some(met) if met.key < self.least_key && stale >= STALE => break true,
-                Some(met) if met.key >= floor => {
+                Some(met) if met.key >= floor && (waited < patience || next < least) => {
                     let node = met.slot;
                     met.slot |= LOOKED_AT;
                     looked_at += 1;
@@ -147,6 +161,7 @@ impl Walk<'_> {
             keys.clear();
             self.keys.of(self.code, fresh, keys);
             stale += 1;
+            waited += 1;
             for (&slot, &key) in fresh.iter().zip(keys.iter()) {
                 let is_full = beam.len() >= ef;
                 if key < least_kept
@@ -161,8 +176,10 @@ impl Walk<'_> {
                 if at == 0 {
                     stale = 0;
                 }
+                if at < rank {
+                    waited = 0;
+                }
             }
-            kept = kept.max(beam.len());
             // Most likely the next to be looked at.
             let unseen = beam
                 .iter()
@@ -178,7 +195,6 @@ impl Walk<'_> {
         Ended {
             cut_short,
             looked_at,
-            kept,
         }
     }
 
