@@ -71,8 +71,9 @@ const PATIENCE: [usize; 21] = [
 ];
 /// The slack that goes with a patience is its cube root times this.
 const SLACK: f32 = 0.147;
-/// Nodes kept beyond k are so many times the patience: more make no difference.
-const KEPT_PER_PATIENCE: usize = 4;
+/// Nodes kept beyond k are so many times the patience: with more a walk finds hardly more, and keeping them costs as much as it
+/// saves to look at fewer.
+const KEPT_PER_PATIENCE: usize = 2;
 /// Nodes that a walk looks at beyond k, however far they are: what they cost is little, and questions unlike any row need them
 /// where rows find each other with less.
 const BEYOND_K: usize = 6;
