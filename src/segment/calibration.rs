@@ -70,10 +70,10 @@ const PATIENCE: [usize; 21] = [
     2, 3, 4, 6, 8, 11, 16, 22, 32, 45, 64, 90, 128, 180, 256, 360, 512, 720, 1_024, 1_448, 2_048,
 ];
 /// The slack that goes with a patience is its cube root times this.
-const SLACK: f32 = 0.147;
-/// Nodes kept beyond k are so many times the patience: with more a walk finds hardly more, and keeping them costs as much as it
+const SLACK: f32 = 0.11;
+/// Nodes kept beyond k for two of patience: with more a walk finds hardly more, and keeping them in order costs as much as it
 /// saves to look at fewer.
-const KEPT_PER_PATIENCE: usize = 2;
+const KEPT_PER_TWO: usize = 3;
 /// Nodes that a walk looks at beyond k, however far they are: what they cost is little, and questions unlike any row need them
 /// where rows find each other with less.
 const BEYOND_K: usize = 6;
@@ -167,7 +167,7 @@ impl Calibration {
             for nodes in PATIENCE {
                 let slack = SLACK * (nodes as f32).cbrt();
                 let patience = Some(Patience { nodes, slack });
-                let width = width(k, k + KEPT_PER_PATIENCE * nodes, patience);
+                let width = width(k, k + KEPT_PER_TWO * nodes / 2, patience);
                 let answers = questions.ask(sample, k, width)?;
                 points.push(Point {
                     k: k as u32,
