@@ -2,6 +2,9 @@
 //!
 //! What reading its source and tracing it showed, and what is done here about it:
 //! - `flush()` on Linux only starts write-back (`sync_file_range`): [`Kv::apply`] fsyncs `meta/db` itself after it.
+//! - Opening writes a snapshot, fsynced, of a log whose end may lie in the system's memory alone after a kill: [`settle`]
+//!   fsyncs the log before.
+//! - Closing panics when an fsync fails: see [`Kv`]'s `Drop`.
 //! - Values over a few KiB spill to `blobs/`, which is never fsynced: [`MAX_VALUE_BYTES`] keeps values below that.
 //! - A batch is atomic in one tree, also across a crash, so everything lives in the default tree under prefixed keys.
 //! - A node over about 128 KiB spills too, and an inner node holds up to 257 keys: ids are short
@@ -49,7 +52,8 @@ impl Batch {
 
 /// An ordered map of bytes on disk.
 pub(super) struct Kv {
-    db: sled::Db,
+    /// `None` only while it is dropped.
+    db: Option<sled::Db>,
     folder: PathBuf,
     dir: Arc<dyn Dir>,
 }
@@ -79,12 +83,11 @@ impl Kv {
         };
         let db = opened.map_err(|e| Error::catalog(folder, e.to_string()))?;
         let kv = Self {
-            db,
+            db: Some(db),
             folder: folder.to_path_buf(),
             dir: Arc::clone(dir),
         };
-        // What the last process wrote and did not live to sync is read back from memory: before anything is concluded
-        // from it, it must be as durable as it looks.
+        // Opening writes, too: behind the last whole entry of the log it fills up what a kill may have left.
         kv.sync("db")?;
         Ok(kv)
     }
@@ -101,7 +104,7 @@ impl Kv {
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let value = self.db.get(key).map_err(|e| self.failed(&e))?;
+        let value = self.db().get(key).map_err(|e| self.failed(&e))?;
         Ok(value.map(|v| v.to_vec()))
     }
 
@@ -110,7 +113,7 @@ impl Kv {
         &self,
         prefix: &[u8],
     ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + use<'_> {
-        self.db.scan_prefix(prefix).map(|pair| {
+        self.db().scan_prefix(prefix).map(|pair| {
             let (key, value) = pair.map_err(|e| self.failed(&e))?;
             Ok((key.to_vec(), value.to_vec()))
         })
@@ -118,9 +121,13 @@ impl Kv {
 
     /// Applies the whole batch; durable when it returns.
     pub fn apply(&self, batch: Batch) -> Result<()> {
-        self.db.apply_batch(batch.0).map_err(|e| self.failed(&e))?;
-        self.db.flush().map_err(|e| self.failed(&e))?;
+        self.db().apply_batch(batch.0).map_err(|e| self.failed(&e))?;
+        self.db().flush().map_err(|e| self.failed(&e))?;
         self.sync("db")
+    }
+
+    fn db(&self) -> &sled::Db {
+        self.db.as_ref().expect("it is there until it is dropped")
     }
 
     fn sync(&self, name: &str) -> Result<()> {
@@ -137,21 +144,51 @@ impl Kv {
     }
 }
 
+impl Drop for Kv {
+    fn drop(&mut self) {
+        // sled fsyncs when it closes, and panics when that fails. All that was acknowledged was synced before.
+        let db = self.db.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+    }
+}
+
+/// To be called before the store in `folder` is opened. What the last process wrote and did not live to sync is read back
+/// from the system's memory: before anything is concluded from it, it must be as durable as it looks. After an fsync that
+/// failed (`is_unsynced`) another one proves nothing, since the system may take for written what it could not write; so all
+/// is written anew first.
+pub(super) fn settle(folder: &Path, dir: &dyn Dir, is_unsynced: bool) -> Result<()> {
+    for path in files(folder)? {
+        if is_unsynced {
+            dir.rewrite(&path).map_err(Error::io("rewrite", &path))?;
+        }
+        if is_unsynced || path.ends_with("db") {
+            dir.sync_file(&path).map_err(Error::io("sync", &path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes the snapshots of the log that a kill left half-written. sled would read them in the place of whole ones and
 /// refuse to open. It renames a snapshot when it is whole and lets nothing depend on it before, so without them it stands
 /// where it stood when it began to write them.
 fn remove_unfinished_snapshots(folder: &Path, dir: &dyn Dir) -> Result<()> {
-    let entries = match fs::read_dir(folder) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(Error::io("list", folder))?,
-    };
-    for path in entries.flatten().map(|entry| entry.path()) {
+    for path in files(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with("snap.") && name.ends_with(".generating") {
             dir.remove(&path).map_err(Error::io("remove", &path))?;
         }
     }
     Ok(())
+}
+
+/// The files in the store's folder; none if it is absent.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::io("list", folder))?,
+    };
+    let paths = entries.flatten().map(|entry| entry.path());
+    Ok(paths.filter(|path| path.is_file()).collect())
 }
 
 /// sled panics on some damaged files instead of returning an error. Nothing of ours is shared with the closure, and what
