@@ -284,11 +284,22 @@ impl State {
             return current;
         }
         let mut current = self.reaches_disk(id, current);
-        match chance.below(3) {
+        match chance.below(4) {
             _ if current == synced => synced,
             0 => synced,
             1 => current,
             _ if path.ends_with("meta/db") => {
+                if chance.below(4) == 3 {
+                    eprintln!("TORN");
+                    for (at, block) in current.chunks_mut(BLOCK).enumerate() {
+                        let old = old_block(&synced, at);
+                        if chance.below(2) == 0 {
+                            block.fill(0);
+                            block[..old.len()].copy_from_slice(old);
+                        }
+                    }
+                    return current;
+                }
                 current.truncate(synced.len());
                 current
             }
@@ -448,6 +459,15 @@ impl Dir for FaultyDir {
         let id = state.id(path);
         let bytes = state.reaches_disk(id, bytes);
         state.synced_files.insert(id, bytes);
+        // What it syncs itself may go from its name, and come back under it.
+        for (name, id) in state.names(folder_of(path)) {
+            let path = path.with_file_name(name);
+            if is_sleds_own(&path)
+                && let Ok(bytes) = fs::read(&path)
+            {
+                state.synced_files.insert(id, bytes);
+            }
+        }
         Ok(())
     }
 

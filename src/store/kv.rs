@@ -9,7 +9,7 @@
 //! - A batch is atomic in one tree, also across a crash, so everything lives in the default tree under prefixed keys.
 //! - A node over about 128 KiB spills too, and an inner node holds up to 257 keys: ids are short
 //!   ([`MAX_ID_BYTES`](crate::document::MAX_ID_BYTES)).
-//! - It fsyncs neither a new store's `conf` nor any folder: see [`Kv::sync_new`].
+//! - It fsyncs neither a new store's `conf` nor any folder: see [`Kv::sync_new`] and [`Kv::open`].
 //! - A kill while it writes a snapshot of its log leaves `snap.*.generating`, which the next open takes for a whole one and
 //!   fails on: seen once in about 1,000 kills. [`Kv::open`] removes it first.
 //! - The default cache is 1 GB; 32 MiB is plenty for ids.
@@ -87,15 +87,16 @@ impl Kv {
             folder: folder.to_path_buf(),
             dir: Arc::clone(dir),
         };
-        // Opening writes, too: behind the last whole entry of the log it fills up what a kill may have left.
+        // Opening writes, too: a snapshot in the place of the one before, and behind the last whole entry of the log it
+        // fills up what a kill may have left.
         kv.sync("db")?;
+        dir.sync_folder(folder).map_err(Error::io("sync", folder))?;
         Ok(kv)
     }
 
-    /// Makes a new store's files durable, which sled leaves to chance. The folder itself is the caller's.
+    /// Makes a new store's settings durable, which sled leaves to chance.
     pub fn sync_new(&self) -> Result<()> {
-        self.sync("conf")?;
-        self.sync("db")
+        self.sync("conf")
     }
 
     /// Runs `read` over this store. Damaged pages that make sled panic are an error.
@@ -121,7 +122,9 @@ impl Kv {
 
     /// Applies the whole batch; durable when it returns.
     pub fn apply(&self, batch: Batch) -> Result<()> {
-        self.db().apply_batch(batch.0).map_err(|e| self.failed(&e))?;
+        self.db()
+            .apply_batch(batch.0)
+            .map_err(|e| self.failed(&e))?;
         self.db().flush().map_err(|e| self.failed(&e))?;
         self.sync("db")
     }

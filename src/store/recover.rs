@@ -122,12 +122,7 @@ impl Store {
 
 /// Opens sled. A database that has no MANIFEST yet has acknowledged nothing, so what a kill left of its first catalog is
 /// made anew; and its files are made durable, since everything acknowledged later rests on them.
-fn open_catalog(
-    layout: &Layout,
-    dir: &Arc<dyn Dir>,
-    is_new: bool,
-    lock: &mut Lock,
-) -> Result<Kv> {
+fn open_catalog(layout: &Layout, dir: &Arc<dyn Dir>, is_new: bool, lock: &mut Lock) -> Result<Kv> {
     let opened = settle_and_open(layout, dir, is_new, lock.is_unsynced);
     // Opening fsyncs, too.
     lock.mark_unsynced(opened.is_err());
@@ -161,7 +156,7 @@ fn settle_and_open(
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
-        for folder in [&meta, root, around] {
+        for folder in [root, around] {
             dir.sync_folder(folder).map_err(Error::io("sync", folder))?;
         }
     }

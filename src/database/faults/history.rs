@@ -13,6 +13,8 @@ use crate::store::faults::FaultyDir;
 use crate::vector::Vector;
 
 pub(super) const DIMENSION: usize = 8;
+/// So many documents are written with long titles.
+const LONG: u64 = 20;
 /// Of so many documents of a collection it is seen that a query finds them.
 const ASKED: usize = 12;
 
@@ -87,10 +89,19 @@ impl World {
     }
 
     pub fn add(&mut self, name: &str, ids: Range<u64>, version: u64) -> Result<()> {
+        self.add_titled(name, ids, version, "a title")
+    }
+
+    /// Documents of more than half a segment of sled's log.
+    pub fn add_long(&mut self, version: u64) -> Result<()> {
+        self.add_titled("points", 0..LONG, version, &"long ".repeat(4_000))
+    }
+
+    fn add_titled(&mut self, name: &str, ids: Range<u64>, version: u64, title: &str) -> Result<()> {
         let document = |id: u64| {
             let text = format!("version {version} of {id}");
             let document = Document::new(id.to_string(), text).field("version", version as i64);
-            (document, vector(id, version))
+            (document.title(title), vector(id, version))
         };
         let collection = self.db()?.existing_collection(name)?;
         collection.add_vectors(ids.map(document)).map(|_| ())
@@ -230,6 +241,34 @@ pub(super) const EVERYDAY: &[Step] = &[
         "others",
         0..3
     )),
+    step!(|w, _| w.flush()),
+];
+
+/// So much text that sled's log lets go of parts of itself and writes over them.
+pub(super) const BUSY: &[Step] = &[
+    step!(|w, _| w.create("points"), |m, _| created(m, "points")),
+    step!(|w, v| w.add_long(v), |m, v| added(m, "points", 0..LONG, v)),
+    step!(|w, v| w.add_long(v), |m, v| added(m, "points", 0..LONG, v)),
+    step!(|w, _| w.flush()),
+    step!(|w, v| w.add_long(v), |m, v| added(m, "points", 0..LONG, v)),
+    step!(|w, _| w.flush()),
+    step!(|w, v| w.add_long(v), |m, v| added(m, "points", 0..LONG, v)),
+    step!(|w, _| w.reopen()),
+    step!(|w, v| w.add_long(v), |m, v| added(m, "points", 0..LONG, v)),
+    step!(|w, v| w.add("points", 0..LONG, v), |m, v| added(
+        m,
+        "points",
+        0..LONG,
+        v
+    )),
+    step!(|w, _| w.flush()),
+    step!(|w, v| w.add_long(v), |m, v| added(m, "points", 0..LONG, v)),
+    step!(|w, _| {
+        w.kill();
+        w.db().map(|_| ())
+    }),
+    step!(|w, _| w.flush()),
+    step!(|w, v| w.add_long(v), |m, v| added(m, "points", 0..LONG, v)),
     step!(|w, _| w.flush()),
 ];
 

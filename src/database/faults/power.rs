@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::history::{EVERYDAY, LARGE, World, found, models, operations, stored};
+use super::history::{BUSY, EVERYDAY, LARGE, World, found, models, operations, stored};
 use super::{seed, ways};
 use crate::random::Random;
 use crate::store::faults::{Fault, FaultyDir};
@@ -22,7 +22,7 @@ fn images(folder: &Path) -> [PathBuf; 2] {
 #[test]
 fn whenever_the_power_is_cut_what_was_acknowledged_is_there() {
     let seed = seed();
-    for steps in [EVERYDAY, LARGE] {
+    for steps in [EVERYDAY, LARGE, BUSY] {
         let models = models(steps);
         let operations = operations(steps);
         let (old, new) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -58,7 +58,10 @@ fn whenever_the_power_is_cut_what_was_acknowledged_is_there() {
         });
         let cuts = operations.len();
         println!("{cuts} power cuts: {old:?} times the old state, {new:?} times the new one");
-        assert!(old.into_inner() > 0 && new.into_inner() > 0, "both were met");
+        assert!(
+            old.into_inner() > 0 && new.into_inner() > 0,
+            "both were met"
+        );
     }
 }
 

@@ -106,7 +106,10 @@ fn nothing_acknowledged_is_lost_when_the_writer_is_killed() {
         }
     });
     let calls = calls.into_inner().expect("no loop panicked");
-    println!("{kills} kills in {:?}; acknowledged: {calls:?}", started.elapsed());
+    println!(
+        "{kills} kills in {:?}; acknowledged: {calls:?}",
+        started.elapsed()
+    );
     let count = |name: &str| calls.get(name).copied().unwrap_or_default();
     for name in ["put", "delete", "seal", "compact", "merge"] {
         assert!(count(name) * 8 > kills, "children got to {name}: {calls:?}");
@@ -151,7 +154,9 @@ fn look(folder: &Path, what: &str) -> Told {
     let path = folder.join("k.vecdb");
     // Without merging: what is due is left for the next child.
     let options = Database::options().merging(Merging::on_request());
-    let db = options.open(&path).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let db = options
+        .open(&path)
+        .unwrap_or_else(|e| panic!("{what}: {e}"));
     let mut stored: BTreeMap<String, Versions> = BTreeMap::new();
     for info in db.collections() {
         let collection = db.existing_collection(&info.name).expect("listed");
