@@ -4,6 +4,10 @@
 //! - `flush()` on Linux only starts write-back (`sync_file_range`): [`Kv::apply`] fsyncs `meta/db` itself after it.
 //! - Opening writes a snapshot, fsynced, of a log whose end may lie in the system's memory alone after a kill: [`settle`]
 //!   fsyncs the log before.
+//! - That snapshot's name is not fsynced before parts of the log are overwritten that are free by it. Without the snapshot
+//!   such a log may not be readable, so [`Kv::open`] fsyncs the folder as soon as it can: a power cut in the milliseconds
+//!   before, on a file system that would keep the later bytes and not the earlier name, can cost the write-ahead rows. What is
+//!   sealed does not hang on it.
 //! - Closing panics when an fsync fails: see [`Kv`]'s `Drop`.
 //! - Values over a few KiB spill to `blobs/`, which is never fsynced: [`MAX_VALUE_BYTES`] keeps values below that.
 //! - A batch is atomic in one tree, also across a crash, so everything lives in the default tree under prefixed keys.
@@ -81,16 +85,16 @@ impl Kv {
                 opened => break opened,
             }
         };
-        let db = opened.map_err(|e| Error::catalog(folder, e.to_string()))?;
+        let db = opened.map_err(|e| told(folder, e))?;
         let kv = Self {
             db: Some(db),
             folder: folder.to_path_buf(),
             dir: Arc::clone(dir),
         };
-        // Opening writes, too: a snapshot in the place of the one before, and behind the last whole entry of the log it
-        // fills up what a kill may have left.
-        kv.sync("db")?;
+        // Opening writes, too: first a snapshot in the place of the one before, and then over parts of the log that it says
+        // are free.
         dir.sync_folder(folder).map_err(Error::io("sync", folder))?;
+        kv.sync("db")?;
         Ok(kv)
     }
 
@@ -105,7 +109,7 @@ impl Kv {
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let value = self.db().get(key).map_err(|e| self.failed(&e))?;
+        let value = self.db().get(key).map_err(|e| self.failed(e))?;
         Ok(value.map(|v| v.to_vec()))
     }
 
@@ -115,17 +119,15 @@ impl Kv {
         prefix: &[u8],
     ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + use<'_> {
         self.db().scan_prefix(prefix).map(|pair| {
-            let (key, value) = pair.map_err(|e| self.failed(&e))?;
+            let (key, value) = pair.map_err(|e| self.failed(e))?;
             Ok((key.to_vec(), value.to_vec()))
         })
     }
 
     /// Applies the whole batch; durable when it returns.
     pub fn apply(&self, batch: Batch) -> Result<()> {
-        self.db()
-            .apply_batch(batch.0)
-            .map_err(|e| self.failed(&e))?;
-        self.db().flush().map_err(|e| self.failed(&e))?;
+        self.db().apply_batch(batch.0).map_err(|e| self.failed(e))?;
+        self.db().flush().map_err(|e| self.failed(e))?;
         self.sync("db")
     }
 
@@ -142,8 +144,8 @@ impl Kv {
         &self.folder
     }
 
-    fn failed(&self, error: &sled::Error) -> Error {
-        Error::catalog(&self.folder, error.to_string())
+    fn failed(&self, error: sled::Error) -> Error {
+        told(&self.folder, error)
     }
 }
 
@@ -199,6 +201,24 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 fn guarded<T>(folder: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err(Error::catalog(folder, "sled could not read its files")))
+}
+
+/// sled's error as ours. That a disk is full, or that something may not be written, is no fault of the catalog.
+fn told(folder: &Path, error: sled::Error) -> Error {
+    use ErrorKind::{
+        FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    match error {
+        sled::Error::Io(source)
+            if matches!(
+                source.kind(),
+                StorageFull | QuotaExceeded | FileTooLarge | PermissionDenied | ReadOnlyFilesystem
+            ) =>
+        {
+            Error::io("write", &folder.join("db"))(source)
+        }
+        error => Error::catalog(folder, error.to_string()),
+    }
 }
 
 fn is_locked(error: &sled::Error) -> bool {

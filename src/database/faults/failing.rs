@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::history::{EVERYDAY, LARGE, Step, World, found, models, operations, stored};
 use super::{seed, ways};
+use crate::database::Database;
 use crate::error::Error;
 use crate::store::faults::{Fault, FaultyDir};
 
@@ -83,6 +84,28 @@ fn holds_no_leftovers(path: &Path, what: &str) {
             assert!(!is_temporary, "{what}: {name:?} is left");
         }
     }
+}
+
+#[test]
+fn a_full_disk_keeps_nobody_from_reading() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("f.vecdb");
+    let dir = FaultyDir::default();
+    let mut world = World::new(&path, &dir);
+    // Up to a seal; what comes after it is only in write-ahead rows when the process is killed.
+    world.run(&EVERYDAY[..4], 0).expect("nothing fails");
+    world.kill();
+    for at in 0..4 {
+        dir.plan(at, Fault::Lasting(ErrorKind::StorageFull));
+        let options = Database::options().for_reading().disk(dir.disk());
+        let db = options.open(&path).expect("opens");
+        assert!(db.is_read_only());
+        assert_eq!(stored(&db, "a full disk"), models(EVERYDAY)[3]);
+    }
+    dir.mend();
+    let options = Database::options().for_reading().disk(dir.disk());
+    let db = options.open(&path).expect("opens");
+    assert_eq!(stored(&db, "space again"), models(EVERYDAY)[4]);
 }
 
 #[test]

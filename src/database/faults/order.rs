@@ -33,7 +33,7 @@ const STAMP: &[&str] = &[
     "rename FORMAT",
     "sync f.vecdb",
 ];
-const OPEN_CATALOG: &[&str] = &["sync meta/db", "sync meta"];
+const OPEN_CATALOG: &[&str] = &["sync meta", "sync meta/db"];
 const NEW_CATALOG: &[&str] = &["sync meta/conf", "sync f.vecdb", "sync around"];
 
 /// Everything that is done before a call is acknowledged, in order: an fsync after each write, and nothing is named before

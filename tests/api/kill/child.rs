@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use vecdb::{Collection, CollectionOptions, Database, Document, Result};
 
 use super::log::{Change, Log};
-use super::{DIMENSION, IDS, MANY, vector};
+use super::{DIMENSION, IDS, LONG, MANY, vector};
 use crate::random::Random;
 
 /// A call, and how often it is made among all. To try another verb, add a line: one that changes no document needs a
@@ -14,6 +14,7 @@ use crate::random::Random;
 const CALLS: &[(&str, u64, fn(&mut Child) -> Result<()>)] = &[
     ("put", 16, Child::put),
     ("delete", 6, Child::delete),
+    ("put-long", 4, Child::put_long),
     ("put-many", 1, Child::put_many),
     ("delete-many", 1, Child::delete_many),
     ("seal", 12, Child::seal),
@@ -29,6 +30,8 @@ pub struct Child {
     log: Log,
     random: Random,
     version: u64,
+    /// Of the documents that are written.
+    title: String,
     segments: u64,
 }
 
@@ -41,6 +44,7 @@ impl Child {
             random: Random(seed),
             // Grows from child to child, since seeds do.
             version: seed % 10_000 * 1_000_000,
+            title: String::new(),
             segments: 0,
         };
         child.open()?;
@@ -99,6 +103,14 @@ impl Child {
         self.change(name, ids, false)
     }
 
+    /// So much that sled's log goes round: it writes over parts of itself that it needs no more.
+    fn put_long(&mut self) -> Result<()> {
+        self.title = "long ".repeat(4_000);
+        let put = self.change("points", LONG, true);
+        self.title.clear();
+        put
+    }
+
     /// So many that their segment is written at once.
     fn put_many(&mut self) -> Result<()> {
         self.change("others", MANY, true)
@@ -143,7 +155,7 @@ impl Child {
         let document = |id: u64| {
             let text = format!("version {version} of {id}");
             let document = Document::new(id.to_string(), text).field("version", version as i64);
-            (document, vector(id, version))
+            (document.title(&*self.title), vector(id, version))
         };
         collection.add_vectors(ids.map(document)).map(|_| ())
     }

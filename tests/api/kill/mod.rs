@@ -10,15 +10,18 @@
 //! |---|---|
 //! | `child.rs` | what a child does: its calls, and how often each |
 //! | `log.rs` | what it means to do, and what was acknowledged |
+//! | `disk.rs` | children whose disk fills up or fails |
 
 mod child;
+#[cfg(target_os = "linux")]
+mod disk;
 mod log;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::ops::Range;
 use std::path::Path;
-use std::process::{Child as Process, Command, ExitStatus, Stdio};
+use std::process::{Child as Process, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -31,6 +34,8 @@ use log::{Told, Versions};
 const DIMENSION: usize = 8;
 /// Documents 0 to 59 are written a few at once.
 const IDS: u64 = 60;
+/// These with long titles.
+const LONG: Range<u64> = 100..120;
 /// And these all at once, too many for write-ahead rows.
 const MANY: Range<u64> = 1_000..2_010;
 const KILLS: u64 = 200;
@@ -114,7 +119,10 @@ fn nothing_acknowledged_is_lost_when_the_writer_is_killed() {
     );
     let count = |name: &str| calls.get(name).copied().unwrap_or_default();
     for name in ["put", "delete", "seal", "compact", "merge"] {
-        assert!(count(name) * 20 > kills, "children got to {name}: {calls:?}");
+        assert!(
+            count(name) * 20 > kills,
+            "children got to {name}: {calls:?}"
+        );
     }
 }
 
@@ -237,41 +245,4 @@ fn documents(collection: &Collection, what: &str) -> Versions {
         assert!(hits[0].score > 0.9999, "{what}: {}", hits[0].score);
     }
     found
-}
-
-/// No file may grow beyond a limit, sled's among them: writes fail as they do on a full disk, at any place.
-#[cfg(unix)]
-#[test]
-fn a_disk_that_fills_up_under_sled_gives_errors_and_loses_nothing_acknowledged() {
-    let seed = number("VECDB_SEED", 1);
-    let mut random = Random(seed);
-    for case in 0..12 {
-        // Less than the part of its log that sled begins with.
-        let kilobytes = 8 + random.below(480);
-        let folder = tempfile::tempdir().expect("a folder");
-        let shell = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", kilobytes * 2);
-        let mut command = child_command(&["sh", "-c", &shell, "sh"]);
-        let what = format!("seed {seed}, case {case}, {kilobytes} KiB");
-        let mut child = run_in(&mut command, folder.path(), seed * 1_000 + case)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        let ended = wait(&mut child).unwrap_or_else(|| panic!("{what}: the child hangs"));
-        let error = std::io::read_to_string(child.stderr.take().expect("piped")).expect("text");
-        assert_eq!(ended.code(), Some(FAILED), "{what}: {error}");
-        let told = look(folder.path(), &what);
-        println!("{what}: {:?}, then {}", told.calls, error.trim());
-    }
-}
-
-fn wait(child: &mut Process) -> Option<ExitStatus> {
-    let give_up = Instant::now() + Duration::from_secs(60);
-    while Instant::now() < give_up {
-        if let Some(ended) = child.try_wait().expect("asks") {
-            return Some(ended);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let _ = child.kill();
-    None
 }
