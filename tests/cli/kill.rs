@@ -50,7 +50,8 @@ fn command(place: &Place, at: u64, round: u64) -> (Command, Box<dyn Fn(&mut Vers
     match at % 8 {
         0 | 1 => {
             command.args(["delete", "--filter", &format!("file = {file}"), "-q"]);
-            (command, Box::new(move |files| drop(files.remove(&file))))
+            let delete = move |files: &mut Versions| files.retain(|&other, _| other != file);
+            (command, Box::new(delete))
         }
         2 => {
             command.args(["compact", "-q"]);
@@ -60,7 +61,7 @@ fn command(place: &Place, at: u64, round: u64) -> (Command, Box<dyn Fn(&mut Vers
             let name = format!("{file}.jsonl");
             place.write(&name, lines(file, round));
             command.args(["ingest", &name, "-q"]);
-            let put = move |files: &mut Versions| drop(files.insert(file, round));
+            let put = move |files: &mut Versions| files.extend([(file, round)]);
             (command, Box::new(put))
         }
     }
