@@ -10,7 +10,7 @@
 //! It is not a distributed system, and not a store for documents that nobody searches by meaning.
 //!
 //! Four stages know nothing of each other: `ingest`, `encoder`, `segment`, `store`. `database` joins them. `error`,
-//! `document`, `vector`, `filter` and `home` are leaves that all may use.
+//! `document`, `vector`, `filter`, `scratch` and `home` are leaves that all may use.
 //!
 #![cfg_attr(
     feature = "encoder",
@@ -42,6 +42,7 @@ mod filter;
 #[cfg(feature = "encoder")]
 mod home;
 mod random;
+mod scratch;
 mod vector;
 
 #[cfg(feature = "readers")]

@@ -390,7 +390,7 @@ impl Inner {
 
     fn write_merged(&self, begun: &Begun<'_>, merge: &Merge, stop: Stop<'_>) -> Result<Written> {
         let options = BuildOptions {
-            scratch: begun.file.path().parent().map(Into::into),
+            scratch: Some(begun.file.scratch()),
             ..BuildOptions::for_merging()
         };
         let machine = std::thread::available_parallelism().map_or(1, usize::from);

@@ -25,7 +25,7 @@
 //! | `search.rs` | a vector → the best documents of all parts |
 //! | `recall.rs` | what part of the exact answer is found? |
 //! | `check.rs` | is everything on disk as it was written? |
-//! | `faults.rs` | tests: failing and forgetful disks |
+//! | `faults/` | tests: failing and forgetful disks |
 
 mod background;
 mod batch;

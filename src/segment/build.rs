@@ -66,7 +66,7 @@ pub(super) fn write(
     let order = walked.map(|walked| walked.order.as_slice());
     let row = |slot: u32| order.map_or(slot, |order| order[slot as usize]);
     let int4 = walked.and_then(|walked| walked.int4.as_ref());
-    let text = text::write(source, options.scratch.as_deref(), stop)?;
+    let text = text::write(source, options.scratch.as_ref(), stop)?;
     let header = Header {
         version: VERSION,
         metric: metric_code(spec.metric),

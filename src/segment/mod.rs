@@ -71,7 +71,7 @@ mod writer;
 mod tests;
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
@@ -79,6 +79,7 @@ use roaring::RoaringBitmap;
 use crate::document::{Attributes, EmbeddedDocument};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
+use crate::scratch::Scratch;
 use crate::vector::{MAX_DIMENSION, Metric};
 pub(crate) use build::build;
 pub(crate) use builder::Builder;
@@ -119,8 +120,8 @@ pub(crate) struct BuildOptions {
     pub builder: Builder,
     /// Shuffles the order in which rows enter the graph.
     pub seed: u64,
-    /// Where nameless files may lie while the segment is built; without it they lie in memory.
-    pub scratch: Option<PathBuf>,
+    /// Files for what waits for its turn while the segment is built; without them it waits in memory.
+    pub scratch: Option<Scratch>,
 }
 
 /// A merged segment with fewer rows gets no graph.

@@ -8,30 +8,55 @@
 //! 5  files that MANIFEST no longer names are removed
 //! ```
 //!
-//! Invariant: `MANIFEST.seq ≤ catalog.seq`, and every file that either names is whole and durable.
+//! `database/faults/order.rs` holds these operations as a trace. Invariant: `MANIFEST.seq ≤ catalog.seq`, and every file that
+//! either names is whole and durable.
 //!
-//! A crash, case by case; "old" and "new" are the states before and after the commit, both holding everything acknowledged:
+//! A write-ahead append is step 3 alone: one batch, fsynced, then acknowledged. A collection that is made is steps 3 and 4.
 //!
-//! - during 1 or 2: nobody names the file. Old state; the next open removes it.
-//! - between 2 and 3: the same; the write-ahead rows are still there, so nothing acknowledged is lost.
-//! - during 3: sled's batch is atomic: old or new. New needs the files of 1 and 2, which are durable by then.
-//! - after 3, before its fsync: a kill leaves the batch in the system's memory, from where the next open reads it. That open
-//!   fsyncs the catalog before it acts on what it read.
-//! - between 3 and 4: catalog.seq = MANIFEST.seq + 1. Readers see the old state, whose files all still exist, since 5 comes
+//! # A kill or a power cut, case by case
+//!
+//! A kill leaves what was written in the system's memory, from where the next process reads it; a power cut takes of it
+//! what was not synced, all, nothing or a part, each file and each name for itself. "Old" and "new" are the states before and
+//! after the commit, both holding everything acknowledged.
+//!
+//! - During 1 or 2: nobody names the file. Old state; the next open removes it.
+//! - Between 2 and 3: the same; the write-ahead rows are still there, so nothing acknowledged is lost.
+//! - During 3: sled's batch is atomic: old or new. New needs the files of 1 and 2, which are durable by then.
+//! - After 3, before its fsync: a kill leaves the batch in the system's memory. The next open fsyncs the log before sled
+//!   reads it (`kv::settle`), so that nothing that is concluded from it, sled's own snapshots included, outlives it.
+//! - Between 3 and 4: catalog.seq = MANIFEST.seq + 1. Readers see the old state, whose files all still exist, since 5 comes
 //!   last. The next writer writes MANIFEST again from the catalog: new state.
-//! - during 4: the rename is atomic: as before it, or as after it.
-//! - during 5: some files are left that nobody names; the next open removes them.
+//! - During 4: the rename is atomic: as before it, or as after it. A kill before the folder is synced leaves a name that a
+//!   power cut may still take back; the next open syncs the folder before it sweeps what that name's MANIFEST does not name.
+//! - During 5: some files are left that nobody names, or come back after a power cut; the next open removes them.
 //!
-//! A write-ahead append is step 3 alone: one batch, fsynced, then acknowledged.
+//! While the next process opens, it does one of these things again, or makes MANIFEST follow the catalog (4), or sweeps (5):
+//! a second crash there is one of the cases above. It replays the write-ahead rows in memory and writes nothing for them.
+//!
+//! A new database: LOCK, FORMAT, the folders and an empty catalog, each durable, and then the first MANIFEST. As long as
+//! there is none, nothing was acknowledged, and the next open makes anew what is missing or broken.
+//!
+//! Closing is a commit like another; `closed` is written into LOCK after it. Opening writes over that, and syncs it, before
+//! anything else, so that `closed` never stands beside write-ahead rows, for whom a reader would have to ask sled.
 //!
 //! A merge takes steps 1 and 2 beside other commits: its file has a fresh name, which no manifest names before its own step
 //! 3, and the sweep that removes what nobody names runs only when a database opens. Its step 3 changes where sealed rows lie
 //! and nothing else: the new segment's tombstones tell what was sealed as deleted by then, the write-ahead rows stay, and
 //! replaying them over the new segments gives what replaying them over the old ones gave. So the cases above hold for it.
 //!
-//! When a write fails (a full disk, a failing device) in step 1 or 2, nothing has changed and the caller may try again. In
-//! step 3 or 4 it is not known how much reached the disk, and a second fsync after a failed one proves nothing: the store
-//! then refuses further writes until it is opened again, which finds the old or the new state by the cases above.
+//! # A write that fails
+//!
+//! (A full disk, a failing device.) In step 1 or 2 nothing has changed: what was written is removed, or swept by the next
+//! open, and the caller may try again, which writes other files. In step 5 a file is left, to be swept. In step 3 or 4 it is
+//! not known how much reached the disk: the store then refuses further writes until it is opened again, which finds the old
+//! or the new state by the cases above.
+//!
+//! After an fsync that failed the system may take for written what it could not write: it is read as new, a second fsync
+//! says that all is well, and a power cut brings back the old. For a file of 1, 2 or 4 that is no matter, since it is never
+//! used again. sled's log is: so a failure in step 3, or while sled opens, leaves a mark in LOCK, and the next open writes
+//! the catalog's files over with what they hold, and syncs them, before it believes them. The mark itself need not be
+//! durable: a power cut takes it together with what it warns of. A folder's names are not written over: where syncing
+//! MANIFEST's folder fails, what is acknowledged later rests on the catalog, which MANIFEST then follows.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -39,12 +64,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::catalog::{self, WalEntry};
-use super::dir::{Dir, write_atomically};
+use super::dir::{Dir, folder_of, write_atomically};
 use super::kv::{Batch, Kv};
 use super::layout::Layout;
 use super::lock::Lock;
 use super::manifest::Manifest;
 use crate::error::{Error, Result};
+use crate::scratch::Scratch;
 
 /// What one commit changes.
 pub(crate) struct Commit {
@@ -227,7 +253,10 @@ impl Store {
 
     fn apply(&mut self, batch: Batch) -> Result<()> {
         let applied = self.kv.apply(batch);
-        self.failed |= applied.is_err();
+        if applied.is_err() {
+            self.failed = true;
+            self.lock.mark_unsynced(true);
+        }
         applied
     }
 
@@ -261,6 +290,13 @@ impl NewSegment {
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Nameless files in the same folder, for what waits while the segment is written.
+    pub fn scratch(&self) -> Scratch {
+        let dir = Arc::clone(&self.dir);
+        let folder = folder_of(&self.path).to_path_buf();
+        Scratch::new(move || dir.scratch(&folder))
     }
 
     pub fn name(&self) -> &str {

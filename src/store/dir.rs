@@ -4,12 +4,13 @@
 //! have their own package and their own tests of this kind.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Seek, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::scratch::ScratchFile;
 
 /// A file being written. Nothing is durable before [`WriteFile::sync`].
 pub(crate) trait WriteFile: Write {
@@ -29,10 +30,17 @@ pub(crate) trait Dir: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes a folder and those around it, where they are absent.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
-    /// Makes a file durable that was written past this trait.
+    /// Makes a file durable that was written past this trait, or opened by [`Dir::open`].
     fn sync_file(&self, path: &Path) -> io::Result<()>;
-    /// Replaces what an open file says, in place. Not durable before [`Dir::sync_file`].
+    /// Writes over a file what it holds already, so that the next fsync writes all of it: after one that failed the system
+    /// may take what it could not write for written.
+    fn rewrite(&self, path: &Path) -> io::Result<()>;
+    /// Opens a file to be read and written in place; an empty one if it is absent.
+    fn open(&self, path: &Path) -> io::Result<File>;
+    /// Replaces what such a file says. Not durable before [`Dir::sync_file`].
     fn overwrite(&self, file: &mut File, text: &str) -> io::Result<()>;
+    /// A nameless file in a folder. Nothing of it is ever to be durable.
+    fn scratch(&self, folder: &Path) -> io::Result<Box<dyn ScratchFile>>;
 }
 
 /// The real one.
@@ -90,10 +98,38 @@ impl Dir for SystemDir {
         File::open(path)?.sync_all()
     }
 
+    fn rewrite(&self, path: &Path) -> io::Result<()> {
+        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+        let mut bytes = vec![0; 1 << 20];
+        let mut at = 0;
+        loop {
+            file.seek(SeekFrom::Start(at))?;
+            let read = match file.read(&mut bytes) {
+                Ok(0) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            file.seek(SeekFrom::Start(at))?;
+            file.write_all(&bytes[..read])?;
+            at += read as u64;
+        }
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        options.open(path)
+    }
+
     fn overwrite(&self, file: &mut File, text: &str) -> io::Result<()> {
         file.rewind()?;
-        file.set_len(0)?;
-        file.write_all(text.as_bytes())
+        file.write_all(text.as_bytes())?;
+        // Cut last: a full disk has no block to give for one that was let go of.
+        file.set_len(text.len() as u64)
+    }
+
+    fn scratch(&self, folder: &Path) -> io::Result<Box<dyn ScratchFile>> {
+        Ok(Box::new(tempfile::tempfile_in(folder)?))
     }
 }
 
@@ -127,13 +163,20 @@ pub(super) fn write_atomically(
     let written =
         fill(&mut file).and_then(|()| file.sync().map_err(Error::io("write", &temporary)));
     drop(file);
-    if let Err(error) = written {
+    let renamed = written.and_then(|()| {
+        dir.rename(&temporary, path)
+            .map_err(Error::io("rename", &temporary))
+    });
+    if let Err(error) = renamed {
         // The error matters more than the left-over, which the next open sweeps.
         let _ = dir.remove(&temporary);
         return Err(error);
     }
-    dir.rename(&temporary, path)
-        .map_err(Error::io("rename", &temporary))?;
-    let folder = path.parent().expect("every file of ours lies in a folder");
+    let folder = folder_of(path);
     dir.sync_folder(folder).map_err(Error::io("sync", folder))
+}
+
+/// The folder that a file of ours lies in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().expect("every file of ours lies in a folder")
 }

@@ -1,22 +1,32 @@
 //! For tests: a disk that fails, fills up, and forgets what was not synced.
 //!
 //! It works on real files. Beside them it remembers what a power cut would leave: each file as it was when it was last
-//! synced, and each folder's names as they were when it was last synced. [`Fault::PowerCut`] makes a folder of that: whatever
-//! changed since is there as it was, as it is, or torn, by chance, each file and each name for itself. A file
-//! system may do no worse than that.
+//! synced, and each folder's names as they were when it was last synced. [`Fault::PowerCut`] makes folders of that:
+//! whatever changed since is there as it was, as it is, or torn, each file and each name for itself: a file system may do no
+//! worse. In the first of these folders it is the same for all: as it was, or as it is, or cut, by the seed; in the others
+//! chance decides.
+//!
+//! When an fsync fails, what it was to write stays in the system's memory, where it is read from, but is not written by a
+//! later fsync either, unless the same blocks are written to again: so Linux has it.
 //!
 //! sled writes its own files, of which ours is only the fsync: its log is what was synced, or that and all that came after,
-//! or as much of what came after as fits the length that was synced.
+//! or as much of what came after as fits the length that was synced, or some blocks of what came after and not others. The
+//! snapshots of its log, which it syncs itself, are as they are, and so are their names (`kv.rs` tells of the moment in
+//! which that is not sure).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::dir::{Dir, Disk, SystemDir, WriteFile};
+use super::dir::{Dir, Disk, SystemDir, WriteFile, folder_of};
 use crate::random::Random;
+use crate::scratch::ScratchFile;
+
+/// What the system writes of a file at once.
+const BLOCK: usize = 4096;
 
 /// What happens at an operation.
 #[derive(Clone, Debug)]
@@ -25,10 +35,12 @@ pub(crate) enum Fault {
     Once(ErrorKind),
     /// It and all after it fail.
     Lasting(ErrorKind),
-    /// The power is cut before it; what is left of the folder `of` is put into `image`.
+    /// It and all after it write only half of what they are given, and say so.
+    ShortWrites,
+    /// The power is cut before it; what may be left of the folder `of` is put into each of `images`.
     PowerCut {
         of: PathBuf,
-        image: PathBuf,
+        images: Vec<PathBuf>,
         seed: u64,
     },
 }
@@ -42,11 +54,15 @@ struct State {
     /// What was done, a line each.
     trace: Vec<String>,
     fault: Option<(usize, Fault)>,
+    /// The process is dead: all fails, and nothing is counted.
+    is_killed: bool,
     /// Files and folders by the name that they have now.
     ids: HashMap<PathBuf, u64>,
     next_id: u64,
     synced_files: HashMap<u64, Vec<u8>>,
     synced_names: HashMap<PathBuf, BTreeMap<OsString, u64>>,
+    /// Blocks that a failed fsync did not write, as they were to be written.
+    unwritten: HashMap<u64, BTreeMap<usize, Vec<u8>>>,
 }
 
 impl FaultyDir {
@@ -62,6 +78,28 @@ impl FaultyDir {
         state.fault = Some((at, fault));
     }
 
+    /// Nothing fails from now on. Starts counting operations at 0.
+    pub fn mend(&self) {
+        let mut state = self.state();
+        state.trace.clear();
+        state.fault = None;
+    }
+
+    /// Lets the process die, as far as its files can tell: whatever it does until [`FaultyDir::revive`] fails.
+    pub fn kill(&self) {
+        self.state().is_killed = true;
+    }
+
+    /// The next process comes.
+    pub fn revive(&self) {
+        self.state().is_killed = false;
+    }
+
+    /// Cuts the power now, as [`Fault::PowerCut`] does.
+    pub fn cut_power(&self, of: &Path, images: &[PathBuf], seed: u64) {
+        self.state().cut_power(of, images, seed);
+    }
+
     /// What was done since the plan was made (or this was called), a line each, such as `sync segments/*.seg.tmp`; names
     /// that are made up stand as `*`.
     pub fn take_trace(&self) -> Vec<String> {
@@ -73,6 +111,31 @@ impl FaultyDir {
         self.state().trace.len()
     }
 
+    /// What a power cut could take or change now, a line each: files whose bytes are not as they were synced, and names that
+    /// are not. Files that were removed are not among them, nor those that sled syncs itself.
+    pub fn unsynced(&self, folder: &Path) -> Vec<String> {
+        let mut state = self.state();
+        let mut found = Vec::new();
+        let (names, then) = (state.names(folder), state.synced_names.get(folder).cloned());
+        for (name, id) in names {
+            let path = folder.join(&name);
+            if is_sleds_own(&path) {
+                continue;
+            }
+            if then.as_ref().and_then(|then| then.get(&name)) != Some(&id) {
+                found.push(line("name", &path));
+            }
+            if path.is_dir() {
+                drop(state);
+                found.extend(self.unsynced(&path));
+                state = self.state();
+            } else if state.synced_files.get(&id) != fs::read(&path).ok().as_ref() {
+                found.push(line("bytes", &path));
+            }
+        }
+        found
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,23 +143,48 @@ impl FaultyDir {
     fn step(&self, verb: &str, path: &Path) -> io::Result<()> {
         self.state().step(verb, path)
     }
+
+    /// Writes as much as the disk takes.
+    fn write(&self, file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<usize> {
+        let half = bytes.len().div_ceil(2);
+        let stepped = self.step("write", path);
+        let short = matches!(&self.state().fault, Some((_, Fault::ShortWrites)));
+        match stepped {
+            Err(error) => {
+                // A process that is dead writes nothing.
+                if !self.state().is_killed {
+                    file.write_all(&bytes[..half])?;
+                }
+                Err(error)
+            }
+            Ok(()) if short => file.write_all(&bytes[..half]).map(|()| half),
+            Ok(()) => file.write_all(bytes).map(|()| bytes.len()),
+        }
+    }
 }
 
 impl State {
     fn step(&mut self, verb: &str, path: &Path) -> io::Result<()> {
+        if self.is_killed {
+            return Err(io::Error::other("the process was killed"));
+        }
         let now = self.trace.len();
         self.trace.push(line(verb, path));
-        match self.fault.clone() {
-            Some((at, Fault::Once(kind))) if at == now => Err(kind.into()),
-            Some((at, Fault::Lasting(kind))) if at <= now => Err(kind.into()),
-            Some((at, Fault::PowerCut { of, image, seed })) if at <= now => {
+        let failed = match self.fault.clone() {
+            Some((at, Fault::Once(kind))) if at == now => kind.into(),
+            Some((at, Fault::Lasting(kind))) if at <= now => kind.into(),
+            Some((at, Fault::PowerCut { of, images, seed })) if at <= now => {
                 if at == now {
-                    self.cut_power(&of, &image, seed);
+                    self.cut_power(&of, &images, seed);
                 }
-                Err(io::Error::other("the power is off"))
+                return Err(io::Error::other("the power is off"));
             }
-            _ => Ok(()),
+            _ => return Ok(()),
+        };
+        if verb == "sync" && path.is_file() {
+            self.leave_unwritten(path)?;
         }
+        Err(failed)
     }
 
     fn id(&mut self, path: &Path) -> u64 {
@@ -115,35 +203,73 @@ impl State {
             .collect()
     }
 
-    fn cut_power(&mut self, of: &Path, image: &Path, seed: u64) {
-        let mut random = Random(seed);
-        let around = of.parent().expect("a database lies in a folder");
+    /// An fsync of this file failed.
+    fn leave_unwritten(&mut self, path: &Path) -> io::Result<()> {
+        let (id, bytes) = (self.id(path), fs::read(path)?);
+        let on_disk = self.synced_files.get(&id).cloned().unwrap_or_default();
+        let unwritten = self.unwritten.entry(id).or_default();
+        for (at, block) in bytes.chunks(BLOCK).enumerate() {
+            if old_block(&on_disk, at) != block {
+                unwritten.insert(at, block.to_vec());
+            }
+        }
+        Ok(())
+    }
+
+    /// What an fsync, or time, makes of a file's bytes on disk: all but the blocks that one before failed to write.
+    fn reaches_disk(&self, id: u64, mut bytes: Vec<u8>) -> Vec<u8> {
+        let on_disk = self.synced_files.get(&id);
+        for (&at, unwritten) in self.unwritten.get(&id).into_iter().flatten() {
+            let start = (at * BLOCK).min(bytes.len());
+            let end = (start + BLOCK).min(bytes.len());
+            // Written again since if it is another.
+            if bytes[start..end] == unwritten[..] {
+                let mut old = on_disk.map_or(&[][..], |d| old_block(d, at)).to_vec();
+                old.resize(end - start, 0);
+                bytes[start..end].copy_from_slice(&old);
+            }
+        }
+        bytes
+    }
+
+    fn cut_power(&mut self, of: &Path, images: &[PathBuf], seed: u64) {
         let name = of.file_name().expect("a database has a name");
-        let is_known = self.synced_names.get(around);
-        if is_known.is_some_and(|names| names.contains_key(name)) || random.below(2) == 0 {
-            self.forget(of, image, &mut random);
+        let is_known = self.synced_names.get(folder_of(of));
+        let is_known = is_known.is_some_and(|names| names.contains_key(name));
+        for (nth, image) in images.iter().enumerate() {
+            let mut chance = match nth {
+                0 => Chance::Always((seed % 3) as usize),
+                _ => Chance::Any(Random(seed + nth as u64)),
+            };
+            if is_known || chance.below(2) == 1 {
+                self.forget(of, image, &mut chance);
+            }
         }
     }
 
     /// Puts into `image` what is left of a folder.
-    fn forget(&mut self, folder: &Path, image: &Path, random: &mut Random) {
+    fn forget(&mut self, folder: &Path, image: &Path, chance: &mut Chance) {
         fs::create_dir_all(image).expect("a folder");
         let now = self.names(folder);
         let then = self.synced_names.get(folder).cloned().unwrap_or_default();
         let all: BTreeSet<&OsString> = now.keys().chain(then.keys()).collect();
         for name in all {
             let (old, new) = (then.get(name), now.get(name));
-            let chosen = if random.below(2) == 0 { old } else { new };
-            let Some(id) = chosen else { continue };
             let path = folder.join(name);
+            let chosen = if is_sleds_own(&path) || chance.below(2) == 1 {
+                new
+            } else {
+                old
+            };
+            let Some(id) = chosen else { continue };
             if path.is_dir() {
-                self.forget(&path, &image.join(name), random);
+                self.forget(&path, &image.join(name), chance);
                 continue;
             }
             let current = new
                 .filter(|new| *new == id)
                 .and_then(|_| fs::read(&path).ok());
-            let left = self.left_of(&path, *id, current, random);
+            let left = self.left_of(&path, *id, current, chance);
             fs::write(image.join(name), left).expect("writes");
         }
     }
@@ -154,35 +280,70 @@ impl State {
         path: &Path,
         id: u64,
         current: Option<Vec<u8>>,
-        random: &mut Random,
+        chance: &mut Chance,
     ) -> Vec<u8> {
         let synced = self.synced_files.get(&id).cloned().unwrap_or_default();
-        let Some(mut current) = current else {
+        let Some(current) = current else {
             return synced;
         };
-        let of_sled = path.parent().is_some_and(|folder| folder.ends_with("meta"));
-        let is_log = of_sled && path.ends_with("db");
-        if of_sled && !is_log && !path.ends_with("conf") {
-            // Snapshots of its log, which it syncs itself.
+        if is_sleds_own(path) {
             return current;
         }
-        match random.below(3) {
+        let mut current = self.reaches_disk(id, current);
+        match chance.below(4) {
             _ if current == synced => synced,
             0 => synced,
             1 => current,
-            _ if is_log => {
+            2 if path.ends_with("meta/db") => {
                 current.truncate(synced.len());
                 current
             }
+            3 if path.ends_with("meta/db") => {
+                for (at, block) in current.chunks_mut(BLOCK).enumerate() {
+                    let old = old_block(&synced, at);
+                    if chance.below(2) == 0 {
+                        block.fill(0);
+                        let known = old.len().min(block.len());
+                        block[..known].copy_from_slice(&old[..known]);
+                    }
+                }
+                current
+            }
             _ => {
-                current.truncate(random.below(current.len() + 1));
-                let block = random.below(current.len() + 1);
+                current.truncate(chance.below(current.len() + 1));
+                let block = chance.below(current.len() + 1);
                 let end = current.len().min(block + 512);
                 current[block..end].fill(0);
                 current
             }
         }
     }
+}
+
+/// Which of several a power cut leaves.
+enum Chance {
+    /// The one at this place, or the last.
+    Always(usize),
+    Any(Random),
+}
+
+impl Chance {
+    fn below(&mut self, limit: usize) -> usize {
+        match self {
+            Self::Always(place) => (*place).min(limit - 1),
+            Self::Any(random) => random.below(limit),
+        }
+    }
+}
+
+fn old_block(bytes: &[u8], at: usize) -> &[u8] {
+    let start = (at * BLOCK).min(bytes.len());
+    &bytes[start..(start + BLOCK).min(bytes.len())]
+}
+
+/// Snapshots of sled's log, which it syncs itself, and its folder for what never comes.
+fn is_sleds_own(path: &Path) -> bool {
+    folder_of(path).ends_with("meta") && !path.ends_with("db") && !path.ends_with("conf")
 }
 
 /// A line of the trace.
@@ -201,7 +362,7 @@ fn line(verb: &str, path: &Path) -> String {
     }
 }
 
-/// Counts what reaches the disk, not what is handed to a buffer.
+/// A file, with or without a name. Counts what reaches the disk, not what is handed to a buffer.
 struct FaultyFile {
     file: File,
     path: PathBuf,
@@ -210,15 +371,24 @@ struct FaultyFile {
 
 impl Write for FaultyFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Err(error) = self.dir.step("write", &self.path) {
-            self.file.write_all(&bytes[..bytes.len() / 2])?;
-            return Err(error);
-        }
-        self.file.write_all(bytes).map(|()| bytes.len())
+        self.dir.write(&mut self.file, &self.path, bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Read for FaultyFile {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.dir.step("read", &self.path)?;
+        self.file.read(bytes)
+    }
+}
+
+impl Seek for FaultyFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
     }
 }
 
@@ -293,12 +463,42 @@ impl Dir for FaultyDir {
         let bytes = fs::read(path)?;
         let mut state = self.state();
         let id = state.id(path);
+        let bytes = state.reaches_disk(id, bytes);
         state.synced_files.insert(id, bytes);
         Ok(())
     }
 
+    fn rewrite(&self, path: &Path) -> io::Result<()> {
+        self.step("rewrite", path)?;
+        SystemDir.rewrite(path)?;
+        let mut state = self.state();
+        let id = state.id(path);
+        state.unwritten.remove(&id);
+        Ok(())
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        self.step("open", path)?;
+        SystemDir.open(path)
+    }
+
     fn overwrite(&self, file: &mut File, text: &str) -> io::Result<()> {
-        self.step("overwrite", Path::new("LOCK"))?;
+        let lock = Path::new("LOCK");
+        if let Err(error) = self.step("overwrite", lock) {
+            if !self.state().is_killed {
+                file.rewind()?;
+                file.write_all(&text.as_bytes()[..text.len() / 2])?;
+            }
+            return Err(error);
+        }
         SystemDir.overwrite(file, text)
+    }
+
+    fn scratch(&self, folder: &Path) -> io::Result<Box<dyn ScratchFile>> {
+        let path = folder.join("nameless");
+        self.step("create", &path)?;
+        let file = tempfile::tempfile_in(folder)?;
+        let dir = self.clone();
+        Ok(Box::new(FaultyFile { file, path, dir }))
     }
 }

@@ -2,11 +2,18 @@
 //!
 //! What reading its source and tracing it showed, and what is done here about it:
 //! - `flush()` on Linux only starts write-back (`sync_file_range`): [`Kv::apply`] fsyncs `meta/db` itself after it.
+//! - Opening writes a snapshot, fsynced, of a log whose end may lie in the system's memory alone after a kill: [`settle`]
+//!   fsyncs the log before.
+//! - That snapshot's name is not fsynced before parts of the log are overwritten that are free by it. Without the snapshot
+//!   such a log may not be readable, so [`Kv::open`] fsyncs the folder as soon as it can: a power cut in the milliseconds
+//!   before, on a file system that would keep the later bytes and not the earlier name, can cost the write-ahead rows. What is
+//!   sealed does not hang on it.
+//! - Closing panics when an fsync fails: see [`Kv`]'s `Drop`.
 //! - Values over a few KiB spill to `blobs/`, which is never fsynced: [`MAX_VALUE_BYTES`] keeps values below that.
 //! - A batch is atomic in one tree, also across a crash, so everything lives in the default tree under prefixed keys.
 //! - A node over about 128 KiB spills too, and an inner node holds up to 257 keys: ids are short
 //!   ([`MAX_ID_BYTES`](crate::document::MAX_ID_BYTES)).
-//! - It fsyncs neither a new store's `conf` nor any folder: see [`Kv::sync_new`].
+//! - It fsyncs neither a new store's `conf` nor any folder: see [`Kv::sync_new`] and [`Kv::open`].
 //! - A kill while it writes a snapshot of its log leaves `snap.*.generating`, which the next open takes for a whole one and
 //!   fails on: seen once in about 1,000 kills. [`Kv::open`] removes it first.
 //! - The default cache is 1 GB; 32 MiB is plenty for ids.
@@ -49,7 +56,8 @@ impl Batch {
 
 /// An ordered map of bytes on disk.
 pub(super) struct Kv {
-    db: sled::Db,
+    /// `None` only while it is dropped.
+    db: Option<sled::Db>,
     folder: PathBuf,
     dir: Arc<dyn Dir>,
 }
@@ -77,22 +85,22 @@ impl Kv {
                 opened => break opened,
             }
         };
-        let db = opened.map_err(|e| Error::catalog(folder, e.to_string()))?;
+        let db = opened.map_err(|e| told(folder, e))?;
         let kv = Self {
-            db,
+            db: Some(db),
             folder: folder.to_path_buf(),
             dir: Arc::clone(dir),
         };
-        // What the last process wrote and did not live to sync is read back from memory: before anything is concluded
-        // from it, it must be as durable as it looks.
+        // Opening writes, too: first a snapshot in the place of the one before, and then over parts of the log that it says
+        // are free.
+        dir.sync_folder(folder).map_err(Error::io("sync", folder))?;
         kv.sync("db")?;
         Ok(kv)
     }
 
-    /// Makes a new store's files durable, which sled leaves to chance. The folder itself is the caller's.
+    /// Makes a new store's settings durable, which sled leaves to chance.
     pub fn sync_new(&self) -> Result<()> {
-        self.sync("conf")?;
-        self.sync("db")
+        self.sync("conf")
     }
 
     /// Runs `read` over this store. Damaged pages that make sled panic are an error.
@@ -101,7 +109,7 @@ impl Kv {
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let value = self.db.get(key).map_err(|e| self.failed(&e))?;
+        let value = self.db().get(key).map_err(|e| self.failed(e))?;
         Ok(value.map(|v| v.to_vec()))
     }
 
@@ -110,17 +118,21 @@ impl Kv {
         &self,
         prefix: &[u8],
     ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + use<'_> {
-        self.db.scan_prefix(prefix).map(|pair| {
-            let (key, value) = pair.map_err(|e| self.failed(&e))?;
+        self.db().scan_prefix(prefix).map(|pair| {
+            let (key, value) = pair.map_err(|e| self.failed(e))?;
             Ok((key.to_vec(), value.to_vec()))
         })
     }
 
     /// Applies the whole batch; durable when it returns.
     pub fn apply(&self, batch: Batch) -> Result<()> {
-        self.db.apply_batch(batch.0).map_err(|e| self.failed(&e))?;
-        self.db.flush().map_err(|e| self.failed(&e))?;
+        self.db().apply_batch(batch.0).map_err(|e| self.failed(e))?;
+        self.db().flush().map_err(|e| self.failed(e))?;
         self.sync("db")
+    }
+
+    fn db(&self) -> &sled::Db {
+        self.db.as_ref().expect("it is there until it is dropped")
     }
 
     fn sync(&self, name: &str) -> Result<()> {
@@ -132,20 +144,40 @@ impl Kv {
         &self.folder
     }
 
-    fn failed(&self, error: &sled::Error) -> Error {
-        Error::catalog(&self.folder, error.to_string())
+    fn failed(&self, error: sled::Error) -> Error {
+        told(&self.folder, error)
     }
+}
+
+impl Drop for Kv {
+    fn drop(&mut self) {
+        // sled fsyncs when it closes, and panics when that fails. All that was acknowledged was synced before.
+        let db = self.db.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+    }
+}
+
+/// To be called before the store in `folder` is opened. What the last process wrote and did not live to sync is read back
+/// from the system's memory: before anything is concluded from it, it must be as durable as it looks. After an fsync that
+/// failed (`is_unsynced`) another one proves nothing, since the system may take for written what it could not write; so all
+/// is written anew first.
+pub(super) fn settle(folder: &Path, dir: &dyn Dir, is_unsynced: bool) -> Result<()> {
+    for path in files(folder)? {
+        if is_unsynced {
+            dir.rewrite(&path).map_err(Error::io("rewrite", &path))?;
+        }
+        if is_unsynced || path.ends_with("db") {
+            dir.sync_file(&path).map_err(Error::io("sync", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes the snapshots of the log that a kill left half-written. sled would read them in the place of whole ones and
 /// refuse to open. It renames a snapshot when it is whole and lets nothing depend on it before, so without them it stands
 /// where it stood when it began to write them.
 fn remove_unfinished_snapshots(folder: &Path, dir: &dyn Dir) -> Result<()> {
-    let entries = match fs::read_dir(folder) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(Error::io("list", folder))?,
-    };
-    for path in entries.flatten().map(|entry| entry.path()) {
+    for path in files(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with("snap.") && name.ends_with(".generating") {
             dir.remove(&path).map_err(Error::io("remove", &path))?;
@@ -154,11 +186,39 @@ fn remove_unfinished_snapshots(folder: &Path, dir: &dyn Dir) -> Result<()> {
     Ok(())
 }
 
+/// The files in the store's folder; none if it is absent.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::io("list", folder))?,
+    };
+    let paths = entries.flatten().map(|entry| entry.path());
+    Ok(paths.filter(|path| path.is_file()).collect())
+}
+
 /// sled panics on some damaged files instead of returning an error. Nothing of ours is shared with the closure, and what
 /// was read is thrown away with the store.
 fn guarded<T>(folder: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err(Error::catalog(folder, "sled could not read its files")))
+}
+
+/// sled's error as ours. That a disk is full, or that something may not be written, is no fault of the catalog.
+fn told(folder: &Path, error: sled::Error) -> Error {
+    use ErrorKind::{
+        FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    match error {
+        sled::Error::Io(source)
+            if matches!(
+                source.kind(),
+                StorageFull | QuotaExceeded | FileTooLarge | PermissionDenied | ReadOnlyFilesystem
+            ) =>
+        {
+            Error::io("write", &folder.join("db"))(source)
+        }
+        error => Error::catalog(folder, error.to_string()),
+    }
 }
 
 fn is_locked(error: &sled::Error) -> bool {

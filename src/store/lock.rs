@@ -1,9 +1,10 @@
 //! One writer a database: an OS lock on `LOCK`, freed by the system however the process ends.
 //!
 //! The file's text names the holder, for the error of the next one. A writer that closed in good order, with nothing left
-//! unsealed, leaves [`CLOSED`] there: then a reader needs neither lock nor sled to see everything acknowledged.
+//! unsealed, leaves [`CLOSED`] there: then a reader needs neither lock nor sled to see everything acknowledged. One whose
+//! fsync failed adds the line [`UNSYNCED`]: the next writer must not believe that the disk holds what it reads.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,11 +16,20 @@ use crate::error::{Error, Result};
 
 const NAME: &str = "LOCK";
 const CLOSED: &str = "closed\n";
+const UNSYNCED: &str = "an fsync failed\n";
+/// More than the text ever has.
+const MAX_BYTES: u64 = 1 << 16;
 
 /// The lock, held until dropped.
 pub(super) struct Lock {
     file: File,
     dir: Arc<dyn Dir>,
+    /// Who holds it.
+    text: String,
+    /// The last writer closed in good order.
+    pub was_closed: bool,
+    /// An fsync of the catalog failed, and it was not written anew since.
+    pub is_unsynced: bool,
 }
 
 impl Lock {
@@ -29,13 +39,7 @@ impl Lock {
     /// [`Error::Locked`] with the holder's pid, start time and command.
     pub fn acquire(root: &Path, dir: &Arc<dyn Dir>) -> Result<Self> {
         let path = root.join(NAME);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+        let file = dir.open(&path).map_err(Error::io("open", &path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -53,17 +57,41 @@ impl Lock {
             .take(2)
             .map(|a| a.to_string_lossy().into_owned())
             .collect();
+        let mut last = String::new();
+        // Whatever else stands there says nothing.
+        let is_text = (&file).take(MAX_BYTES).read_to_string(&mut last).is_ok();
         let text = format!(
             "pid {}, since {started} (Unix time), command: {}\n",
             std::process::id(),
             command.join(" ")
         );
+        let mut lock = Self {
+            file,
+            dir: Arc::clone(dir),
+            text,
+            was_closed: is_text && last == CLOSED,
+            is_unsynced: is_text && last.ends_with(UNSYNCED),
+        };
         // Durable before the first acknowledgement: after a power cut `CLOSED` must not stand beside unsealed rows.
-        dir.overwrite(&mut file, &text)
+        lock.write()
             .and_then(|()| dir.sync_file(&path))
             .map_err(Error::io("write", &path))?;
-        let dir = Arc::clone(dir);
-        Ok(Self { file, dir })
+        Ok(lock)
+    }
+
+    /// Says whether an fsync of the catalog failed. It need not be durable: after a power cut what was not synced is gone.
+    pub fn mark_unsynced(&mut self, is_unsynced: bool) {
+        if self.is_unsynced != is_unsynced {
+            self.is_unsynced = is_unsynced;
+            // One that cannot be written leaves the catalog believed when it is next opened, but for a power cut rightly.
+            let _ = self.write();
+        }
+    }
+
+    fn write(&mut self) -> std::io::Result<()> {
+        let unsynced = if self.is_unsynced { UNSYNCED } else { "" };
+        let text = format!("{}{unsynced}", self.text);
+        self.dir.overwrite(&mut self.file, &text)
     }
 
     /// Says that nothing is left unsealed. A failure only costs the next reader a recovery.

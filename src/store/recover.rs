@@ -12,8 +12,8 @@ use vecdb_migrations::{CURRENT_FORMAT, Stamp};
 
 use super::catalog::{self, WalEntry};
 use super::commit::{Store, Unsealed, files};
-use super::dir::{Dir, Disk, write_atomically};
-use super::kv::Kv;
+use super::dir::{Dir, Disk, folder_of, write_atomically};
+use super::kv::{self, Kv};
 use super::layout::Layout;
 use super::lock::{self, Lock};
 use super::manifest::Manifest;
@@ -37,7 +37,7 @@ impl Opened {
         if check_stamp(root)?.is_none() {
             dir.create_folder(root).map_err(Error::io("create", root))?;
         }
-        let lock = Lock::acquire(root, dir)?;
+        let mut lock = Lock::acquire(root, dir)?;
         // Only now: another process may have made the database, or be about to.
         let layout = match check_stamp(root)? {
             Some(layout) => layout,
@@ -48,10 +48,18 @@ impl Opened {
             .map_err(Error::io("create", &segments))?;
         let file = Manifest::read(&layout)?;
         let is_new = file.is_none() && !holds_segments(&layout)?;
-        let kv = open_catalog(&layout, dir, is_new)?;
+        let kv = open_catalog(&layout, dir, is_new, &mut lock)?;
         let manifest = kv.guarded(|| catalog::read_manifest(&kv))?;
         match file {
-            Some(file) if file == manifest => {}
+            Some(file) if file == manifest => {
+                // A kill may have left its name in the system's memory alone. What it names no more is removed next, and
+                // must not be gone from the disk before that name is there.
+                if !lock.was_closed {
+                    let folder = folder_of(&layout.manifest()).to_path_buf();
+                    dir.sync_folder(&folder)
+                        .map_err(Error::io("sync", &folder))?;
+                }
+            }
             Some(file) if file.seq < manifest.seq => manifest.write(&**dir, &layout)?,
             Some(file) => {
                 let what = format!(
@@ -114,8 +122,21 @@ impl Store {
 
 /// Opens sled. A database that has no MANIFEST yet has acknowledged nothing, so what a kill left of its first catalog is
 /// made anew; and its files are made durable, since everything acknowledged later rests on them.
-fn open_catalog(layout: &Layout, dir: &Arc<dyn Dir>, is_new: bool) -> Result<Kv> {
+fn open_catalog(layout: &Layout, dir: &Arc<dyn Dir>, is_new: bool, lock: &mut Lock) -> Result<Kv> {
+    let opened = settle_and_open(layout, dir, is_new, lock.is_unsynced);
+    // Opening fsyncs, too.
+    lock.mark_unsynced(opened.is_err());
+    opened
+}
+
+fn settle_and_open(
+    layout: &Layout,
+    dir: &Arc<dyn Dir>,
+    is_new: bool,
+    is_unsynced: bool,
+) -> Result<Kv> {
     let meta = layout.meta();
+    kv::settle(&meta, &**dir, is_unsynced)?;
     let kv = match Kv::open(&meta, dir) {
         Err(Error::Catalog { .. }) if is_new => {
             // Aside, not away: should MANIFEST be missing for another reason, its rows are still there.
@@ -135,7 +156,7 @@ fn open_catalog(layout: &Layout, dir: &Arc<dyn Dir>, is_new: bool) -> Result<Kv>
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
-        for folder in [&meta, root, around] {
+        for folder in [root, around] {
             dir.sync_folder(folder).map_err(Error::io("sync", folder))?;
         }
     }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 const STAGES: [&str; 4] = ["ingest", "encoder", "segment", "store"];
 /// What a stage may name of this crate, beside itself.
-const LEAVES: [&str; 6] = ["error", "document", "vector", "filter", "home", "random"];
+const LEAVES: [&str; 7] = [
+    "error", "document", "vector", "filter", "home", "random", "scratch",
+];
 
 fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();

@@ -5,7 +5,7 @@
 //! | `command.rs` | runs the binary; folders and databases to run it on |
 //! | `help.rs` | help, usage errors, completions |
 //! | `ingest.rs` | files in, good and bad |
-//! | `kill.rs` | kill -9 of an ingestion |
+//! | `kill.rs` | kill -9 of commands that write |
 //! | `query.rs` | hits out |
 //! | `documents.rs` | get, list, delete, stats, check, compact |
 //! | `opening.rs` | databases that are missing, foreign, newer, locked, or of another encoder |

@@ -1,13 +1,13 @@
 //! Where tantivy writes: a folder in memory whose files can lie in nameless files on disk instead.
 //!
 //! The sections of a segment stand in a fixed order and tantivy writes its files side by side, so they are kept until
-//! their turn comes. A nameless file is gone when it is closed, also by a kill.
+//! their turn comes.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fmt;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tantivy::Directory;
 use tantivy::directory::error::{DeleteError, LockError, OpenReadError, OpenWriteError};
@@ -16,10 +16,12 @@ use tantivy::directory::{
     WatchCallback, WatchHandle, WritePtr,
 };
 
+use crate::scratch::{Scratch, ScratchFile};
+
 /// What was written to one file.
 pub(super) enum Spooled {
     Memory(Vec<u8>),
-    Disk(Arc<File>),
+    Disk(SpoolFile),
 }
 
 impl Spooled {
@@ -28,9 +30,9 @@ impl Spooled {
         match self {
             Self::Memory(bytes) => out.write_all(bytes),
             Self::Disk(file) => {
-                let mut file: &File = file;
+                let mut file = file.lock();
                 file.seek(SeekFrom::Start(0))?;
-                io::copy(&mut file, out).map(drop)
+                io::copy(&mut *file, out).map(drop)
             }
         }
     }
@@ -40,17 +42,17 @@ impl Spooled {
 #[derive(Clone, Debug)]
 pub(super) struct SpoolDirectory {
     memory: RamDirectory,
-    /// Where files go on disk, and those that are there.
-    disk: Option<(PathBuf, Files)>,
+    /// Makes files on disk, and those that it made.
+    disk: Option<(Scratch, Files)>,
 }
 
-type Files = Arc<Mutex<HashMap<PathBuf, Arc<File>>>>;
+type Files = Arc<Mutex<HashMap<PathBuf, SpoolFile>>>;
 
 impl SpoolDirectory {
-    pub fn new(scratch: Option<&Path>) -> Self {
+    pub fn new(scratch: Option<&Scratch>) -> Self {
         Self {
             memory: RamDirectory::create(),
-            disk: scratch.map(|folder| (folder.to_path_buf(), Files::default())),
+            disk: scratch.map(|scratch| (scratch.clone(), Files::default())),
         }
     }
 
@@ -67,7 +69,7 @@ impl SpoolDirectory {
         Ok(Spooled::Memory(bytes.to_vec()))
     }
 
-    fn on_disk(&self, path: &Path) -> Option<Arc<File>> {
+    fn on_disk(&self, path: &Path) -> Option<SpoolFile> {
         let (_, files) = self.disk.as_ref()?;
         let files = files.lock().unwrap_or_else(PoisonError::into_inner);
         files.get(path).cloned()
@@ -80,7 +82,7 @@ impl Directory for SpoolDirectory {
             return self.memory.get_file_handle(path);
         };
         let mut bytes = Vec::new();
-        let mut file: &File = &file;
+        let mut file = file.lock();
         file.seek(SeekFrom::Start(0))
             .and_then(|_| file.read_to_end(&mut bytes))
             .map_err(|e| OpenReadError::wrap_io_error(e, path.to_path_buf()))?;
@@ -104,17 +106,18 @@ impl Directory for SpoolDirectory {
     }
 
     fn open_write(&self, path: &Path) -> Result<WritePtr, OpenWriteError> {
-        let Some((folder, files)) = &self.disk else {
+        let Some((scratch, files)) = &self.disk else {
             return self.memory.open_write(path);
         };
-        let file = tempfile::tempfile_in(folder)
+        let file = scratch
+            .file()
             .map_err(|e| OpenWriteError::wrap_io_error(e, path.to_path_buf()))?;
-        let file = Arc::new(file);
+        let file = SpoolFile(Arc::new(Mutex::new(file)));
         files
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(path.to_path_buf(), Arc::clone(&file));
-        Ok(BufWriter::new(Box::new(SpoolFile(file))))
+            .insert(path.to_path_buf(), file.clone());
+        Ok(BufWriter::new(Box::new(file)))
     }
 
     fn atomic_read(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
@@ -138,11 +141,25 @@ impl Directory for SpoolDirectory {
     }
 }
 
-struct SpoolFile(Arc<File>);
+/// A nameless file, which tantivy writes and we read afterwards.
+#[derive(Clone)]
+pub(super) struct SpoolFile(Arc<Mutex<Box<dyn ScratchFile>>>);
+
+impl SpoolFile {
+    fn lock(&self) -> MutexGuard<'_, Box<dyn ScratchFile>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for SpoolFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SpoolFile")
+    }
+}
 
 impl Write for SpoolFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self.0).write(bytes)
+        self.lock().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

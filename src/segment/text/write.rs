@@ -12,6 +12,7 @@ use super::spool::{SpoolDirectory, Spooled};
 use super::{ATTRIBUTES, FIELDS, PIECE};
 use crate::document::{Fields, Value};
 use crate::error::{Error, Result};
+use crate::scratch::Scratch;
 use crate::segment::build::told;
 use crate::segment::format::Kind;
 use crate::segment::source::{Source, Stop};
@@ -34,11 +35,11 @@ impl TextFiles {
     }
 }
 
-/// Builds the files. Row n of the segment is document n of the index. With a `scratch` folder, what grows with the rows
-/// lies in nameless files there instead of in memory, but for the fields' columns.
+/// Builds the files. Row n of the segment is document n of the index. With `scratch`, what grows with the rows lies in its
+/// files instead of in memory, but for the fields' columns.
 pub(in crate::segment) fn write(
     source: &dyn Source,
-    scratch: Option<&Path>,
+    scratch: Option<&Scratch>,
     stop: Stop<'_>,
 ) -> Result<TextFiles> {
     write_files(source, scratch, stop).map_err(|error| match error {
@@ -52,7 +53,7 @@ pub(in crate::segment) fn write(
 
 fn write_files(
     source: &dyn Source,
-    scratch: Option<&Path>,
+    scratch: Option<&Scratch>,
     stop: Stop<'_>,
 ) -> tantivy::Result<TextFiles> {
     let mut schema = Schema::builder();
