@@ -27,6 +27,8 @@ pub(crate) trait Dir: Send + Sync {
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes a folder with all that is in it.
+    fn remove_folder(&self, path: &Path) -> io::Result<()>;
     /// Makes a folder and those around it, where they are absent.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
     /// Makes a file durable that was written past this trait.
@@ -80,6 +82,10 @@ impl Dir for SystemDir {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir_all(path)
     }
 
     fn create_folder(&self, path: &Path) -> io::Result<()> {

@@ -23,6 +23,11 @@ impl Layout {
         &self.root
     }
 
+    /// Where everything lies but the stamp and the lock.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
     pub fn manifest(&self) -> PathBuf {
         self.data.join("MANIFEST")
     }
@@ -30,6 +35,11 @@ impl Layout {
     /// sled's folder.
     pub fn meta(&self) -> PathBuf {
         self.data.join("meta")
+    }
+
+    /// A catalog that is being made anew.
+    pub fn unfinished_meta(&self) -> PathBuf {
+        self.data.join("meta.new")
     }
 
     pub fn segments(&self) -> PathBuf {

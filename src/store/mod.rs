@@ -17,6 +17,7 @@
 //! | `codec.rs` | values in sled: bincode behind a checksum |
 //! | `catalog.rs` | keys and values of the catalog |
 //! | `commit.rs` | the order of a commit, proved case by case |
+//! | `rebuild.rs` | the catalog made anew from MANIFEST |
 //! | `recover.rs` | from what a crash left to a state that was committed |
 
 mod catalog;
@@ -29,6 +30,7 @@ mod kv;
 mod layout;
 mod lock;
 mod manifest;
+mod rebuild;
 mod recover;
 #[cfg(test)]
 mod tests;
@@ -38,4 +40,5 @@ pub(crate) use commit::{Commit, NewSegment, Store};
 pub(crate) use dir::Disk;
 pub(crate) use layout::Layout;
 pub(crate) use manifest::{CollectionRecord, EncoderRecord, Manifest, SegmentRecord};
+pub(crate) use rebuild::write_catalog;
 pub(crate) use recover::{Opened, check_stamp, read_only, was_closed};

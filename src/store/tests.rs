@@ -9,6 +9,7 @@ use super::commit::{Commit, Store};
 use super::dir::{Disk, SystemDir};
 use super::faults::{Fault, FaultyDir};
 use super::manifest::{CollectionRecord, Manifest, SegmentRecord};
+use super::rebuild::write_catalog;
 use super::recover::Opened;
 use crate::document::{Attributes, EmbeddedDocument, EmbeddedPassage};
 use crate::error::{Error, Result};
@@ -445,4 +446,31 @@ fn a_manifest_ahead_of_the_catalog_or_missing_is_damage() {
     assert!(matches!(open(&root).err(), Some(Error::Damaged { .. })));
     std::fs::remove_file(layout.manifest()).expect("there");
     assert!(matches!(open(&root).err(), Some(Error::Damaged { .. })));
+}
+
+#[test]
+fn a_catalog_made_anew_opens_with_all_that_manifest_says_and_the_write_ahead_rows_given() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("db");
+    let mut opened = open(&root).expect("opens");
+    create_collection(&mut opened.store).expect("commits");
+    seal(&mut opened.store).expect("commits");
+    let layout = opened.store.layout.clone();
+    let manifest = opened.store.manifest().clone();
+    drop(opened);
+    let long = "a text of many parts ".repeat(100_000);
+    let unsealed = [entry("a", "short"), entry("b", &long), entry("c", "last")];
+    let disk = Disk::default();
+    write_catalog(&layout, &disk, &manifest, &unsealed).expect_err("there is one");
+    for unsealed in [&unsealed[..], &[]] {
+        std::fs::remove_dir_all(layout.meta()).expect("there");
+        // What a kill left of an earlier try.
+        std::fs::create_dir(layout.unfinished_meta()).expect("creates");
+        std::fs::write(layout.unfinished_meta().join("conf"), "xx").expect("writes");
+        write_catalog(&layout, &disk, &manifest, unsealed).expect("rebuilds");
+        assert!(!layout.unfinished_meta().exists());
+        let opened = open(&root).expect("opens");
+        assert_eq!(opened.store.manifest(), &manifest);
+        assert!(opened.unsealed == unsealed);
+    }
 }
