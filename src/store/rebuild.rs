@@ -10,7 +10,7 @@
 use std::io::ErrorKind;
 
 use super::catalog::{self, WalEntry};
-use super::dir::Disk;
+use super::dir::{Dir, Disk};
 use super::kv::{Batch, Kv};
 use super::layout::Layout;
 use super::manifest::Manifest;
@@ -32,16 +32,27 @@ pub(crate) fn write_catalog(
     manifest: &Manifest,
     unsealed: &[WalEntry],
 ) -> Result<()> {
-    let (dir, new, meta) = (&disk.0, layout.unfinished_meta(), layout.meta());
+    let meta = layout.meta();
     if meta.exists() {
         return Err(Error::io("create", &meta)(ErrorKind::AlreadyExists.into()));
     }
+    build_catalog(layout, disk, manifest, unsealed)?;
+    install_catalog(layout, &*disk.0)
+}
+
+/// Step 1, whether there is a catalog or not.
+pub(super) fn build_catalog(
+    layout: &Layout,
+    disk: &Disk,
+    manifest: &Manifest,
+    unsealed: &[WalEntry],
+) -> Result<()> {
+    let (dir, new) = (&disk.0, layout.unfinished_meta());
     if new.exists() {
         dir.remove_folder(&new).map_err(Error::io("remove", &new))?;
     }
     let kv = Kv::open(&new, dir)?;
     let mut batch = Batch::default();
-    catalog::put_manifest(&kv, &mut batch, &Manifest::default(), manifest)?;
     let mut bytes = 0;
     for (number, entry) in (0..).zip(unsealed) {
         catalog::put_wal(&kv, &mut batch, number, entry)?;
@@ -51,12 +62,22 @@ pub(crate) fn write_catalog(
             bytes = 0;
         }
     }
+    // Last, so that a catalog without it is not whole.
+    catalog::put_manifest(&kv, &mut batch, &Manifest::default(), manifest)?;
     kv.apply(batch)?;
     kv.sync_new()?;
     // sled must have let go of its files before they move.
     drop(kv);
-    dir.sync_folder(&new).map_err(Error::io("sync", &new))?;
-    dir.rename(&new, &meta).map_err(Error::io("rename", &new))?;
-    let data = layout.data();
+    for folder in [&*new, layout.data()] {
+        dir.sync_folder(folder).map_err(Error::io("sync", folder))?;
+    }
+    Ok(())
+}
+
+/// Step 2, where there is no catalog.
+pub(super) fn install_catalog(layout: &Layout, dir: &dyn Dir) -> Result<()> {
+    let (new, data) = (layout.unfinished_meta(), layout.data());
+    dir.rename(&new, &layout.meta())
+        .map_err(Error::io("rename", &new))?;
     dir.sync_folder(data).map_err(Error::io("sync", data))
 }
