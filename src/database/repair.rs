@@ -462,3 +462,6 @@ fn put_tombstones_aside(store: &Store, layout: &Layout, record: &SegmentRecord) 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

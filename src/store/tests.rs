@@ -636,38 +636,50 @@ fn a_damaged_stamp_comes_back_and_one_that_names_another_generation_is_told() {
 
 #[test]
 fn a_repair_that_was_cut_short_anywhere_is_completed_by_the_next() {
-    let (mut cut, mut fault) = (0, 0);
-    loop {
-        let folder = tempfile::tempdir().expect("a folder");
-        let root = folder.path().join("db");
-        let (layout, manifest, entries) = with_unsealed(&root);
-        let log = layout.meta().join("db");
-        let mut bytes = std::fs::read(&log).expect("there");
-        let at = bytes.windows(4).rposition(|four| four == b"last");
-        bytes[at.expect("it is in the log")] ^= 1;
-        std::fs::write(&log, bytes).expect("writes");
-        std::fs::write(layout.manifest(), "damaged").expect("writes");
-        std::fs::write(root.join("FORMAT"), "vecdb 1 x\n").expect("writes");
-        // MANIFEST is what tells that the stamp is ours.
-        let with_stamp = fault % 2 == 0;
-        if with_stamp {
-            manifest.write(&SystemDir, &layout).expect("writes");
-        } else {
-            std::fs::write(root.join("FORMAT"), "vecdb 1 1\n").expect("writes");
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = folder.path().join("made");
+    let (layout, manifest, entries) = with_unsealed(&made);
+    let log = layout.meta().join("db");
+    let mut bytes = std::fs::read(&log).expect("there");
+    let at = bytes.windows(4).rposition(|four| four == b"last");
+    bytes[at.expect("it is in the log")] ^= 1;
+    std::fs::write(&log, bytes).expect("writes");
+    // MANIFEST is what tells that a damaged stamp is ours: not both at once.
+    for name in ["MANIFEST", "FORMAT"] {
+        let damaged = folder.path().join("damaged");
+        copy(&made, &damaged);
+        std::fs::write(damaged.join(name), "damaged").expect("writes");
+        let mut cut = 0;
+        for at in 0.. {
+            let root = folder.path().join("db");
+            copy(&damaged, &root);
+            let dir = FaultyDir::default();
+            dir.plan(at, Fault::Lasting(ErrorKind::Other));
+            let failed = Opened::mend(&root, &dir.disk()).is_err();
+            let (opened, _) = mend(&root);
+            assert_eq!(opened.store.manifest(), &manifest, "operation {at}");
+            assert!(opened.unsealed == entries[..2], "operation {at}");
+            drop(opened);
+            assert!(open(&root).expect("opens").unsealed == entries[..2]);
+            if !failed {
+                break;
+            }
+            cut += 1;
         }
-        let dir = FaultyDir::default();
-        dir.plan(fault / 2, Fault::Lasting(ErrorKind::Other));
-        let failed = Opened::mend(&root, &dir.disk()).is_err();
-        cut += usize::from(failed);
-        let (opened, _) = mend(&root);
-        assert_eq!(opened.store.manifest(), &manifest, "operation {fault}");
-        assert!(opened.unsealed == entries[..2], "operation {fault}");
-        drop(opened);
-        assert!(open(&root).expect("opens").unsealed == entries[..2]);
-        fault += 1;
-        if !failed && fault > 2 && !with_stamp {
-            break;
+        assert!(cut >= 10, "only {cut} repairs were cut short");
+    }
+}
+
+/// Copies a folder in the place of another.
+fn copy(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    std::fs::create_dir(to).expect("creates");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).expect("copies");
         }
     }
-    assert!(cut >= 20, "only {cut} repairs were cut short");
 }
