@@ -44,9 +44,12 @@ pub(crate) struct Looked {
 /// # Errors
 /// [`Error::Locked`], [`Error::Io`].
 pub(crate) fn look(layout: &Layout, disk: &Disk) -> Result<Looked> {
-    let lock = Lock::acquire(layout.root(), &disk.0)?;
-    let examined = examine(layout, disk)?;
-    Ok(Looked { examined, lock })
+    let mut looked = Looked {
+        lock: Lock::acquire(layout.root(), &disk.0)?,
+        examined: Examined::default(),
+    };
+    looked.examined = examine(layout, disk)?;
+    Ok(looked)
 }
 
 impl Looked {
@@ -77,7 +80,11 @@ pub(super) fn examine(layout: &Layout, disk: &Disk) -> Result<Examined> {
     };
     // As with the writer's open: no MANIFEST and no segment, and nothing was acknowledged yet.
     let is_new = file.is_none() && manifest_damage.is_none() && !holds_segments(layout)?;
-    let catalog = read_catalog(layout, disk);
+    let catalog = match read_catalog(layout, disk) {
+        // A full disk, say, on which no copy can be made.
+        Err(error) if !matches!(error, Error::Catalog { .. }) => return Err(error),
+        catalog => catalog,
+    };
     let mut examined = Examined::default();
     match (file, catalog) {
         (Some(file), Ok(catalog)) => examined.compare(layout, file, catalog),
@@ -112,10 +119,7 @@ impl Examined {
         if *found == file {
             return self.take(layout, file, catalog);
         }
-        let what = format!(
-            "it is not what MANIFEST says (sequence numbers {} and {})",
-            found.seq, file.seq
-        );
+        let what = differs(found, &file);
         let damage = Error::catalog(&layout.meta(), what);
         self.take(layout, file, catalog);
         self.catalog_damage = Some(damage);
@@ -149,6 +153,14 @@ impl Examined {
         self.unsealed = whole.collect();
         self.manifest = Some(manifest);
     }
+}
+
+/// What is wrong with a catalog that has not what MANIFEST has.
+pub(super) fn differs(catalog: &Manifest, file: &Manifest) -> String {
+    format!(
+        "it is not what MANIFEST says (sequence numbers {} and {})",
+        catalog.seq, file.seq
+    )
 }
 
 /// How many entries do not decode, or are not there though the mark says that they were acknowledged.
