@@ -69,6 +69,8 @@ struct Catalog {
     manifest: Manifest,
     wal: Vec<(u64, Result<WalEntry>)>,
     mark: Option<Mark>,
+    /// Why it had to be read without sled's snapshots of its log.
+    damage: Option<Error>,
 }
 
 /// Looks at MANIFEST and catalog. The caller holds the lock.
@@ -131,7 +133,9 @@ impl Examined {
             manifest: of_catalog,
             mut wal,
             mark,
+            damage,
         } = catalog;
+        self.catalog_damage = damage;
         if mark.is_some_and(|mark| mark.seq > manifest.seq) {
             let what = "it is older than what was acknowledged";
             self.catalog_damage = Some(Error::catalog(&layout.meta(), what));
@@ -185,19 +189,23 @@ fn read_catalog(layout: &Layout, disk: &Disk) -> Result<Catalog> {
         match read {
             Ok(catalog) => {
                 let _ = disk.0.remove_folder(&copy);
-                return Ok(catalog);
+                let damage = first.map(|error| of(folder, error));
+                return Ok(Catalog { damage, ..catalog });
             }
             Err(error) => first = first.or(Some(error)),
         }
     }
     // What stays is swept by the next open.
     let _ = disk.0.remove_folder(&copy);
-    let error = first.expect("it was tried twice");
-    Err(match error {
-        // The copy is nothing that the user knows of.
+    Err(of(folder, first.expect("it was tried twice")))
+}
+
+/// The error of a copy as that of what was copied: the copy is nothing that the user knows of.
+fn of(folder: &Path, error: Error) -> Error {
+    match error {
         Error::Catalog { what, .. } => Error::catalog(folder, what),
         other => other,
-    })
+    }
 }
 
 fn read_copy(copy: &Path, disk: &Disk) -> Result<Catalog> {
@@ -207,6 +215,7 @@ fn read_copy(copy: &Path, disk: &Disk) -> Result<Catalog> {
             manifest: catalog::read_manifest(&kv)?,
             wal: catalog::scan_wal(&kv)?,
             mark: Mark::read(copy),
+            damage: None,
         })
     })
 }
