@@ -63,9 +63,9 @@ pub mod eval;
 pub mod setup;
 
 pub use database::{
-    Added, BatchOptions, Collection, CollectionInfo, CollectionOptions, Compacted, Database,
-    DatabaseOptions, Documents, Hit, IntoFilter, Merging, Progress, Query, Recall, RecallOptions,
-    Report, Residency, Scored, Stage,
+    Added, Affected, BatchOptions, CheckOptions, Collection, CollectionInfo, CollectionOptions,
+    Compacted, Database, DatabaseOptions, Documents, Effect, Hit, IntoFilter, Merging, Progress,
+    Query, Recall, RecallOptions, Repaired, Report, Residency, Scored, Stage,
 };
 pub use document::{Document, Fields, Value};
 pub use error::{Error, Result};

@@ -39,6 +39,9 @@
 //! Closing is a commit like another; `closed` is written into LOCK after it. Opening writes over that, and syncs it, before
 //! anything else, so that `closed` never stands beside write-ahead rows, for whom a reader would have to ask sled.
 //!
+//! After a write-ahead append and after each commit, `mark.rs` notes which entries must be there from now on; that note is never
+//! ahead of what is durable, and where it is behind it proves less.
+//!
 //! A merge takes steps 1 and 2 beside other commits: its file has a fresh name, which no manifest names before its own step
 //! 3, and the sweep that removes what nobody names runs only when a database opens. Its step 3 changes where sealed rows lie
 //! and nothing else: the new segment's tombstones tell what was sealed as deleted by then, the write-ahead rows stay, and
@@ -69,6 +72,7 @@ use super::kv::{Batch, Kv};
 use super::layout::Layout;
 use super::lock::Lock;
 use super::manifest::Manifest;
+use super::mark::{Mark, MarkFile};
 use crate::error::{Error, Result};
 use crate::scratch::Scratch;
 
@@ -111,7 +115,12 @@ pub(crate) struct Store {
     pub(super) dir: Arc<dyn Dir>,
     pub(super) kv: Kv,
     pub(super) manifest: Manifest,
+    /// Numbers of the oldest write-ahead entry, and
+    pub(super) first_wal: u64,
+    /// of the next.
     pub(super) next_wal: u64,
+    /// Says that these are acknowledged.
+    pub(super) mark: MarkFile,
     /// What the write-ahead rows hold.
     pub(super) unsealed: Unsealed,
     /// Files of steps 1 and 2 that no commit names yet.
@@ -156,7 +165,17 @@ impl Store {
         self.apply(batch)?;
         self.next_wal += 1;
         self.unsealed.count(entry);
+        self.put_mark();
         Ok(())
+    }
+
+    fn put_mark(&mut self) {
+        let mark = Mark {
+            seq: self.manifest.seq,
+            first: self.first_wal,
+            next: self.next_wal,
+        };
+        self.mark.put(mark);
     }
 
     /// A segment under a fresh name, to be written while the store goes on with other work.
@@ -230,12 +249,15 @@ impl Store {
         self.written.clear();
         if commit.trim_wal {
             self.unsealed = Unsealed::default();
+            self.first_wal = self.next_wal;
         }
         if let Err(error) = commit.manifest.write(&*self.dir, &self.layout) {
             self.failed = true;
             return Err(error);
         }
         let old = std::mem::replace(&mut self.manifest, commit.manifest);
+        // One that a kill leaves out is of an older sequence number, and proves nothing.
+        self.put_mark();
         let kept = files(&self.layout, &self.manifest);
         for gone in files(&self.layout, &old).difference(&kept) {
             // A file that stays is swept by the next open.

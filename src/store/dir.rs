@@ -1,7 +1,8 @@
 //! Every change that we make to files, behind one trait, so that tests can make each of them fail and cut the power after it.
 //!
-//! Two things go past it: what sled does in its own folder, of which only the fsync afterwards is ours, and migrations, which
-//! have their own package and their own tests of this kind.
+//! Three things go past it: what sled does in its own folder, of which only the fsync afterwards is ours; what nothing rests
+//! on, the mark in that folder and copies of it to look at; and migrations, which have their own package and their own tests of
+//! this kind.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -28,6 +29,8 @@ pub(crate) trait Dir: Send + Sync {
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes a folder with all that is in it.
+    fn remove_folder(&self, path: &Path) -> io::Result<()>;
     /// Makes a folder and those around it, where they are absent.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
     /// Makes a file durable that was written past this trait, or opened by [`Dir::open`].
@@ -88,6 +91,10 @@ impl Dir for SystemDir {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir_all(path)
     }
 
     fn create_folder(&self, path: &Path) -> io::Result<()> {

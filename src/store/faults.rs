@@ -432,9 +432,25 @@ impl Dir for FaultyDir {
         self.step("rename", to)?;
         SystemDir.rename(from, to)?;
         let mut state = self.state();
-        let id = state.id(from);
-        state.ids.remove(from);
-        state.ids.insert(to.to_path_buf(), id);
+        state.id(from);
+        // A folder takes what is in it along.
+        let moved = |path: &Path| match path.strip_prefix(from) {
+            Ok(inside) if inside.as_os_str().is_empty() => to.to_path_buf(),
+            Ok(inside) => to.join(inside),
+            Err(_) => path.to_path_buf(),
+        };
+        let ids = std::mem::take(&mut state.ids);
+        let stays = |path: &Path| !path.starts_with(to);
+        state.ids = ids
+            .into_iter()
+            .filter(|(path, _)| stays(path))
+            .map(|(path, id)| (moved(&path), id))
+            .collect();
+        let names = std::mem::take(&mut state.synced_names);
+        state.synced_names = names
+            .into_iter()
+            .map(|(folder, names)| (moved(&folder), names))
+            .collect();
         Ok(())
     }
 
@@ -450,6 +466,13 @@ impl Dir for FaultyDir {
         self.step("remove", path)?;
         SystemDir.remove(path)?;
         self.state().ids.remove(path);
+        Ok(())
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        self.step("remove", path)?;
+        SystemDir.remove_folder(path)?;
+        self.state().ids.retain(|known, _| !known.starts_with(path));
         Ok(())
     }
 

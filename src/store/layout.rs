@@ -23,6 +23,11 @@ impl Layout {
         &self.root
     }
 
+    /// Where everything lies but the stamp and the lock.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
     pub fn manifest(&self) -> PathBuf {
         self.data.join("MANIFEST")
     }
@@ -30,6 +35,21 @@ impl Layout {
     /// sled's folder.
     pub fn meta(&self) -> PathBuf {
         self.data.join("meta")
+    }
+
+    /// A catalog that is being made anew.
+    pub fn unfinished_meta(&self) -> PathBuf {
+        self.data.join("meta.new")
+    }
+
+    /// A copy of the catalog, for those who look and must change nothing.
+    pub fn meta_copy(&self) -> PathBuf {
+        self.data.join("meta.copy")
+    }
+
+    /// Where a repair puts what is damaged. Nothing of ours is read from there but by the next repair, and nothing removed.
+    pub fn aside(&self) -> PathBuf {
+        self.root.join("aside")
     }
 
     pub fn segments(&self) -> PathBuf {

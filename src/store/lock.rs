@@ -94,6 +94,13 @@ impl Lock {
         self.dir.overwrite(&mut self.file, &text)
     }
 
+    /// For one who changed nothing.
+    pub fn leave_as_found(&mut self) {
+        if self.was_closed {
+            self.mark_closed();
+        }
+    }
+
     /// Says that nothing is left unsealed. A failure only costs the next reader a recovery.
     pub fn mark_closed(&mut self) {
         let _ = self.dir.overwrite(&mut self.file, CLOSED);
@@ -110,7 +117,11 @@ impl Drop for Lock {
 
 /// Did the last writer close in good order? Then MANIFEST and segments hold everything acknowledged.
 pub(super) fn was_closed(layout: &Layout) -> bool {
-    std::fs::read_to_string(layout.root().join(NAME)).is_ok_and(|text| text == CLOSED)
+    says_closed(&layout.root().join(NAME))
+}
+
+fn says_closed(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| text == CLOSED)
 }
 
 fn holder(path: &Path) -> String {

@@ -10,6 +10,7 @@ mod model;
 mod paths;
 mod random;
 mod recall;
+mod repair;
 #[cfg(feature = "encoder")]
 mod text;
 mod verbs;

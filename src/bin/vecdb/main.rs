@@ -70,7 +70,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<Outcome, Failure> {
         Command::Delete(arguments) => delete::run(arguments, global, output),
         Command::List(arguments) => list::run(arguments, global, output),
         Command::Stats(arguments) => stats::run(arguments, global, output),
-        Command::Check => check::run(global, output),
+        Command::Check(arguments) => check::run(arguments, global, output),
         Command::Compact(arguments) => compact::run(arguments, global, output),
         Command::Eval(arguments) => eval::run(arguments, global, output),
         Command::Setup(arguments) => setup::run(arguments, global, output),
