@@ -63,8 +63,9 @@ pub mod setup;
 
 pub use database::{
     Added, BatchOptions, Collection, CollectionInfo, CollectionOptions, Compacted, Database,
-    DatabaseOptions, Documents, Hit, IntoFilter, Merging, Progress, Query, Recall, RecallOptions,
-    Report, Residency, Scored, Stage,
+    DatabaseOptions, Documents, ExportFormat, ExportOptions, Exported, Hit, Imported, IntoFilter,
+    Merging, Progress, Purged, Query, Recall, RecallOptions, Report, Residency, Scored,
+    SnapshotOptions, Snapshotted, Stage,
 };
 pub use document::{Document, Fields, Value};
 pub use error::{Error, Result};

@@ -96,7 +96,7 @@ use quantise::{Quantiser, QueryCode, Recoded, stride};
 use search::Walkable;
 use sections::Sections;
 pub(crate) use slots::{Selection, SlotSet};
-pub(crate) use source::Stop;
+pub(crate) use source::{Stop, check};
 use text::TextIndex;
 use vectors::{AnyCodes, Codes, Keys, Order, Rows, Space};
 

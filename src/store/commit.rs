@@ -29,6 +29,8 @@
 //! and nothing else: the new segment's tombstones tell what was sealed as deleted by then, the write-ahead rows stay, and
 //! replaying them over the new segments gives what replaying them over the old ones gave. So the cases above hold for it.
 //!
+//! The catalog is made anew (`renew.rs`) between commits, without the past that sled's log keeps.
+//!
 //! When a write fails (a full disk, a failing device) in step 1 or 2, nothing has changed and the caller may try again. In
 //! step 3 or 4 it is not known how much reached the disk, and a second fsync after a failed one proves nothing: the store
 //! then refuses further writes until it is opened again, which finds the old or the new state by the cases above.
@@ -110,6 +112,11 @@ impl Store {
     /// The file of a segment that was written under this name.
     pub fn segment_path(&self, name: &str) -> PathBuf {
         self.layout.segment(name)
+    }
+
+    /// Every file in `segments/` that is current.
+    pub fn segment_files(&self) -> HashSet<PathBuf> {
+        files(&self.layout, &self.manifest)
     }
 
     /// The error for a catalog that contradicts the segments.
@@ -231,7 +238,7 @@ impl Store {
         applied
     }
 
-    fn usable(&self) -> Result<()> {
+    pub(super) fn usable(&self) -> Result<()> {
         if self.failed {
             return Err(Error::catalog(
                 self.kv.folder(),

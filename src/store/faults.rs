@@ -136,8 +136,11 @@ impl State {
             let chosen = if random.below(2) == 0 { old } else { new };
             let Some(id) = chosen else { continue };
             let path = folder.join(name);
-            if path.is_dir() {
-                self.forget(&path, &image.join(name), random);
+            // A folder may have another name by now, or be gone.
+            let moved = self.ids.iter().find(|(_, other)| *other == id);
+            let inside = moved.map_or(path.clone(), |(now, _)| now.clone());
+            if inside.is_dir() || self.synced_names.contains_key(&inside) {
+                self.forget(&inside, &image.join(name), random);
                 continue;
             }
             let current = new
@@ -160,7 +163,8 @@ impl State {
         let Some(mut current) = current else {
             return synced;
         };
-        let of_sled = path.parent().is_some_and(|folder| folder.ends_with("meta"));
+        let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
+        let of_sled = folder.to_string_lossy().starts_with("meta");
         let is_log = of_sled && path.ends_with("db");
         if of_sled && !is_log && !path.ends_with("conf") {
             // Snapshots of its log, which it syncs itself.
@@ -281,6 +285,15 @@ impl Dir for FaultyDir {
             .into_iter()
             .map(|(folder, names)| (moved(&folder), names))
             .collect();
+        Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step("link", to)?;
+        SystemDir.link(from, to)?;
+        let mut state = self.state();
+        let id = state.id(from);
+        state.ids.insert(to.to_path_buf(), id);
         Ok(())
     }
 

@@ -47,9 +47,13 @@ impl Batch {
     }
 }
 
+/// A key and its value.
+type Pair = (Vec<u8>, Vec<u8>);
+
 /// An ordered map of bytes on disk.
 pub(super) struct Kv {
-    db: sled::Db,
+    /// `None` after an exchange of its folder that failed.
+    db: Option<sled::Db>,
     folder: PathBuf,
     dir: Arc<dyn Dir>,
 }
@@ -79,7 +83,7 @@ impl Kv {
         };
         let db = opened.map_err(|e| Error::catalog(folder, e.to_string()))?;
         let kv = Self {
-            db,
+            db: Some(db),
             folder: folder.to_path_buf(),
             dir: Arc::clone(dir),
         };
@@ -100,26 +104,48 @@ impl Kv {
         guarded(&self.folder, read)
     }
 
+    /// Lets go of the folder while `exchange` puts another in its place, and goes on with what is there then.
+    pub fn exchange(&mut self, exchange: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.db = None;
+        exchange()?;
+        *self = Self::open(&self.folder.clone(), &Arc::clone(&self.dir))?;
+        Ok(())
+    }
+
+    fn db(&self) -> Result<&sled::Db> {
+        let closed = || {
+            Error::catalog(
+                &self.folder,
+                "it could not be exchanged; open the database again",
+            )
+        };
+        self.db.as_ref().ok_or_else(closed)
+    }
+
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let value = self.db.get(key).map_err(|e| self.failed(&e))?;
+        let value = self.db()?.get(key).map_err(|e| self.failed(&e))?;
         Ok(value.map(|v| v.to_vec()))
     }
 
     /// All pairs whose key starts with `prefix`, by key.
-    pub fn scan(
-        &self,
-        prefix: &[u8],
-    ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + use<'_> {
-        self.db.scan_prefix(prefix).map(|pair| {
+    pub fn scan(&self, prefix: &[u8]) -> impl Iterator<Item = Result<Pair>> + use<'_> {
+        let (db, closed) = match self.db() {
+            Ok(db) => (Some(db), None),
+            Err(error) => (None, Some(Err(error))),
+        };
+        let pairs = db.map(|db| db.scan_prefix(prefix));
+        let pairs = pairs.into_iter().flatten().map(|pair| {
             let (key, value) = pair.map_err(|e| self.failed(&e))?;
             Ok((key.to_vec(), value.to_vec()))
-        })
+        });
+        pairs.chain(closed)
     }
 
     /// Applies the whole batch; durable when it returns.
     pub fn apply(&self, batch: Batch) -> Result<()> {
-        self.db.apply_batch(batch.0).map_err(|e| self.failed(&e))?;
-        self.db.flush().map_err(|e| self.failed(&e))?;
+        let db = self.db()?;
+        db.apply_batch(batch.0).map_err(|e| self.failed(&e))?;
+        db.flush().map_err(|e| self.failed(&e))?;
         self.sync("db")
     }
 

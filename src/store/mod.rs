@@ -18,6 +18,8 @@
 //! | `catalog.rs` | keys and values of the catalog |
 //! | `commit.rs` | the order of a commit, proved case by case |
 //! | `rebuild.rs` | the catalog made anew from MANIFEST |
+//! | `renew.rs` | the catalog without what was ever removed from it |
+//! | `snapshot.rs` | a copy of a database while it is written to |
 //! | `recover.rs` | from what a crash left to a state that was committed |
 
 mod catalog;
@@ -32,6 +34,8 @@ mod lock;
 mod manifest;
 mod rebuild;
 mod recover;
+mod renew;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -42,3 +46,4 @@ pub(crate) use layout::Layout;
 pub(crate) use manifest::{CollectionRecord, EncoderRecord, Manifest, SegmentRecord};
 pub(crate) use rebuild::write_catalog;
 pub(crate) use recover::{Opened, check_stamp, read_only, was_closed};
+pub(crate) use snapshot::{Held, begin as begin_snapshot, missing_file};

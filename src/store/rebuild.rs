@@ -8,9 +8,11 @@
 //! A kill before 2 leaves no `meta/`, so that who called knows that it is still to be made.
 
 use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
 
 use super::catalog::{self, WalEntry};
-use super::dir::Disk;
+use super::dir::{Dir, Disk};
 use super::kv::{Batch, Kv};
 use super::layout::Layout;
 use super::manifest::Manifest;
@@ -36,10 +38,24 @@ pub(crate) fn write_catalog(
     if meta.exists() {
         return Err(Error::io("create", &meta)(ErrorKind::AlreadyExists.into()));
     }
-    if new.exists() {
-        dir.remove_folder(&new).map_err(Error::io("remove", &new))?;
+    fill(&new, dir, manifest, unsealed)?;
+    dir.rename(&new, &meta).map_err(Error::io("rename", &new))?;
+    let data = layout.data();
+    dir.sync_folder(data).map_err(Error::io("sync", data))
+}
+
+/// Makes a catalog in a folder of its own, in the place of what a kill left there; its files are durable when it returns.
+pub(super) fn fill(
+    folder: &Path,
+    dir: &Arc<dyn Dir>,
+    manifest: &Manifest,
+    unsealed: &[WalEntry],
+) -> Result<()> {
+    if folder.exists() {
+        dir.remove_folder(folder)
+            .map_err(Error::io("remove", folder))?;
     }
-    let kv = Kv::open(&new, dir)?;
+    let kv = Kv::open(folder, dir)?;
     let mut batch = Batch::default();
     catalog::put_manifest(&kv, &mut batch, &Manifest::default(), manifest)?;
     let mut bytes = 0;
@@ -55,8 +71,5 @@ pub(crate) fn write_catalog(
     kv.sync_new()?;
     // sled must have let go of its files before they move.
     drop(kv);
-    dir.sync_folder(&new).map_err(Error::io("sync", &new))?;
-    dir.rename(&new, &meta).map_err(Error::io("rename", &new))?;
-    let data = layout.data();
-    dir.sync_folder(data).map_err(Error::io("sync", data))
+    dir.sync_folder(folder).map_err(Error::io("sync", folder))
 }

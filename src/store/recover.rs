@@ -17,6 +17,7 @@ use super::kv::Kv;
 use super::layout::Layout;
 use super::lock::{self, Lock};
 use super::manifest::Manifest;
+use super::renew;
 use crate::error::{Error, Result};
 
 /// A database opened for writing.
@@ -48,6 +49,7 @@ impl Opened {
             .map_err(Error::io("create", &segments))?;
         let file = Manifest::read(&layout)?;
         let is_new = file.is_none() && !holds_segments(&layout)?;
+        renew::finish(&layout, &**dir)?;
         let kv = open_catalog(&layout, dir, is_new)?;
         let manifest = kv.guarded(|| catalog::read_manifest(&kv))?;
         match file {
@@ -131,15 +133,18 @@ fn open_catalog(layout: &Layout, dir: &Arc<dyn Dir>, is_new: bool) -> Result<Kv>
     if is_new {
         kv.sync_new()?;
         let root = layout.root();
-        let around = root
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        for folder in [&meta, root, around] {
+        for folder in [&meta, root, around(root)] {
             dir.sync_folder(folder).map_err(Error::io("sync", folder))?;
         }
     }
     Ok(kv)
+}
+
+/// The folder in which a database lies.
+pub(super) fn around(root: &Path) -> &Path {
+    root.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 fn holds_segments(layout: &Layout) -> Result<bool> {
@@ -200,7 +205,12 @@ pub(crate) fn check_stamp(root: &Path) -> Result<Option<Layout>> {
         return if empty {
             Ok(None)
         } else {
-            Err(foreign("it has no FORMAT file"))
+            let segments = Layout::new(root, root).segments();
+            Err(foreign(if segments.is_dir() {
+                "it has no FORMAT file: an unfinished snapshot, or what is left of a database"
+            } else {
+                "it has no FORMAT file"
+            }))
         };
     };
     let path = root.to_path_buf();
@@ -223,7 +233,7 @@ pub(crate) fn check_stamp(root: &Path) -> Result<Option<Layout>> {
 }
 
 /// The stamp comes before everything but the lock: a folder with a stamp and nothing else is an empty database.
-fn stamp(root: &Path, dir: &dyn Dir) -> Result<Layout> {
+pub(super) fn stamp(root: &Path, dir: &dyn Dir) -> Result<Layout> {
     let path = Stamp::path(root);
     write_atomically(dir, &path, |out| {
         write!(out, "{}", Stamp::NEW).map_err(Error::io("write", &path))

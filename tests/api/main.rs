@@ -8,10 +8,13 @@ mod kill;
 mod merging;
 mod model;
 mod paths;
+mod purge;
 mod random;
 mod recall;
+mod snapshot;
 #[cfg(feature = "encoder")]
 mod text;
+mod transfer;
 mod verbs;
 mod world;
 
