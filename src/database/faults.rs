@@ -49,6 +49,11 @@ fn delete(db: &Database, ids: std::ops::Range<u64>) -> Result<()> {
     points.delete(ids.map(|id| id.to_string())).map(|_| ())
 }
 
+fn purge(db: &Database) -> Result<()> {
+    // Where a file could not be removed it is not proved, and says so.
+    db.purge(|_| ControlFlow::Continue(())).map(|_| ())
+}
+
 /// `version` is the step's number.
 const STEPS: &[Step] = &[
     Step {
@@ -86,6 +91,10 @@ const STEPS: &[Step] = &[
     Step {
         run: |db, _| db.compact(|_| ControlFlow::Continue(())).map(|_| ()),
         change: |_, _| {},
+    },
+    Step {
+        run: |db, version| add(db, 8..9, version).and_then(|()| purge(db)),
+        change: |model, version| model.extend([(8, version)]),
     },
     Step {
         run: |db, version| add(db, 0..1, version),

@@ -92,3 +92,141 @@ fn sync_around(dir: &dyn Dir, path: &Path) -> Result<()> {
     let around = path.parent().expect("a catalog lies in a folder");
     dir.sync_folder(around).map_err(Error::io("sync", around))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::path::PathBuf;
+
+    use super::super::dir::Disk;
+    use super::super::faults::{Fault, FaultyDir};
+    use super::super::recover::Opened;
+    use super::super::tests::{create_collection, entry, seal};
+    use super::*;
+
+    const SECRET: &str = "nobody is to read this";
+
+    /// A row that was sealed, and one that was not.
+    fn database(root: &Path, disk: &Disk) -> Opened {
+        let mut opened = Opened::open(root, disk).expect("opens");
+        create_collection(&mut opened.store).expect("commits");
+        let sealed = entry("a", SECRET);
+        opened.store.append(&sealed).expect("appends");
+        seal(&mut opened.store).expect("commits");
+        let unsealed = entry("b", "acknowledged");
+        opened.store.append(&unsealed).expect("appends");
+        opened
+    }
+
+    fn holds_secret(folder: &Path) -> bool {
+        let entries = std::fs::read_dir(folder).expect("a folder").flatten();
+        entries.map(|entry| entry.path()).any(|path: PathBuf| {
+            if path.is_dir() {
+                return holds_secret(&path);
+            }
+            let bytes = std::fs::read(&path).expect("readable");
+            let mut stretches = bytes.windows(SECRET.len());
+            stretches.any(|stretch| stretch == SECRET.as_bytes())
+        })
+    }
+
+    fn is_as_before(root: &Path, what: &str) {
+        let mut opened = Opened::open(root, &Disk::default());
+        let opened = opened
+            .as_mut()
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(opened.store.manifest().seq, 2, "{what}");
+        assert_eq!(opened.unsealed, [entry("b", "acknowledged")], "{what}");
+        // And it goes on from there.
+        let next = entry("c", "next");
+        opened
+            .store
+            .append(&next)
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(opened.store.renew_catalog().is_ok(), "{what}");
+        assert!(!holds_secret(root), "{what}");
+        let layout = opened.store.layout();
+        for left in [
+            layout.unfinished_meta(),
+            layout.next_meta(),
+            layout.old_meta(),
+        ] {
+            assert!(!left.exists(), "{what}: {}", left.display());
+        }
+    }
+
+    #[test]
+    fn a_catalog_made_anew_says_the_same_and_holds_nothing_that_was_sealed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().join("db");
+        let mut opened = database(&root, &Disk::default());
+        assert!(holds_secret(&root), "sled keeps what is trimmed");
+        opened.store.renew_catalog().expect("renews");
+        assert!(!holds_secret(&root));
+        // It takes writes, and an entry's number is nobody else's.
+        for nth in 0..3 {
+            let more = entry(&format!("c{nth}"), "more");
+            opened.store.append(&more).expect("appends");
+            opened.store.renew_catalog().expect("renews");
+        }
+        drop(opened);
+        let opened = Opened::open(&root, &Disk::default()).expect("opens");
+        assert_eq!(opened.unsealed.len(), 4);
+        drop(opened);
+        let root = folder.path().join("another");
+        drop(database(&root, &Disk::default()));
+        is_as_before(&root, "without a fault");
+    }
+
+    #[test]
+    fn whatever_interrupts_a_renewal_everything_acknowledged_is_there() {
+        let seed = 3;
+        println!("seed {seed}");
+        let mut interrupted = 0;
+        for cut in [false, true] {
+            for at in 0.. {
+                let what = format!("cut: {cut}, operation {at}, seed {seed}");
+                let folder = tempfile::tempdir().expect("a folder");
+                let root = folder.path().join("db");
+                let image = folder.path().join("image");
+                let dir = FaultyDir::default();
+                let mut opened = database(&root, &dir.disk());
+                let fault = if cut {
+                    let (of, image) = (root.clone(), image.clone());
+                    Fault::PowerCut {
+                        of,
+                        image,
+                        seed: seed * 1_000 + at as u64,
+                    }
+                } else {
+                    Fault::Once(ErrorKind::StorageFull)
+                };
+                dir.plan(at, fault);
+                let renewed = opened.store.renew_catalog();
+                let is_through = dir.operations() <= at;
+                if renewed.is_err() {
+                    interrupted += 1;
+                    // Refused, or durable: never written to a store that the next open throws away.
+                    let late = entry("late", "acknowledged");
+                    if opened.store.append(&late).is_ok() {
+                        drop(opened);
+                        let opened = Opened::open(&root, &Disk::default()).expect("opens");
+                        assert_eq!(opened.unsealed.len(), 2, "{what}");
+                        continue;
+                    }
+                }
+                drop(opened);
+                let left = if cut && renewed.is_err() {
+                    &image
+                } else {
+                    &root
+                };
+                is_as_before(left, &what);
+                if is_through {
+                    break;
+                }
+            }
+        }
+        assert!(interrupted > 20, "{interrupted}");
+    }
+}

@@ -170,3 +170,96 @@ impl Held {
         Ok(copied)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::faults::{Fault, FaultyDir};
+    use super::super::recover::{Opened, check_stamp};
+    use super::super::tests::{create_collection, entry, seal};
+    use super::*;
+
+    /// A database with two segments and an unsealed row, and what its snapshot has to hold.
+    fn database(root: &Path, disk: &Disk) -> Opened {
+        let mut opened = Opened::open(root, disk).expect("opens");
+        create_collection(&mut opened.store).expect("commits");
+        seal(&mut opened.store).expect("commits");
+        seal(&mut opened.store).expect("commits");
+        let unsealed = entry("a", "acknowledged");
+        opened.store.append(&unsealed).expect("appends");
+        opened
+    }
+
+    fn copy(opened: &Opened, to: &Path, by_copy: bool, disk: &Disk) -> Result<()> {
+        let (from, manifest) = (opened.store.layout(), opened.store.manifest());
+        let to = begin(from, to, disk)?;
+        let held = Held::take(from, &to, manifest, by_copy, disk)?;
+        held.expect("all files are there")
+            .write(disk, &|| false)
+            .map(|_| ())
+    }
+
+    /// The snapshot is whole, or no database; the database is as it was.
+    fn is_whole_or_none(to: &Path, opened: Opened, what: &str) -> bool {
+        let manifest = opened.store.manifest().clone();
+        let root = opened.store.layout().root().to_path_buf();
+        drop(opened);
+        let whole = match check_stamp(to) {
+            Ok(None) | Err(Error::NotADatabase { .. }) => false,
+            Ok(Some(layout)) => {
+                assert_eq!(files(&layout, &manifest).len(), 2);
+                for file in files(&layout, &manifest) {
+                    assert_eq!(fs::read(&file).expect(what), b"segment", "{what}");
+                }
+                let copy = Opened::open(to, &Disk::default());
+                let copy = copy.unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert_eq!(copy.store.manifest(), &manifest, "{what}");
+                assert!(copy.unsealed.is_empty(), "{what}");
+                true
+            }
+            Err(error) => panic!("{what}: {error}"),
+        };
+        let again = Opened::open(&root, &Disk::default());
+        let again = again.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(again.store.manifest(), &manifest, "{what}");
+        assert_eq!(again.unsealed.len(), 1, "{what}");
+        whole
+    }
+
+    #[test]
+    fn whatever_interrupts_a_snapshot_it_is_whole_or_no_database() {
+        let seed = 7;
+        println!("seed {seed}");
+        let mut outcomes = [0, 0];
+        for (by_copy, cut) in [(false, false), (true, false), (false, true), (true, true)] {
+            for at in 0.. {
+                let what = format!("copied: {by_copy}, cut: {cut}, operation {at}, seed {seed}");
+                let folder = tempfile::tempdir().expect("a folder");
+                let (root, to) = (folder.path().join("db"), folder.path().join("copy"));
+                let image = folder.path().join("image");
+                let dir = FaultyDir::default();
+                let opened = database(&root, &dir.disk());
+                let fault = if cut {
+                    let (of, image) = (to.clone(), image.clone());
+                    Fault::PowerCut {
+                        of,
+                        image,
+                        seed: seed * 1_000 + at as u64,
+                    }
+                } else {
+                    Fault::Lasting(ErrorKind::StorageFull)
+                };
+                dir.plan(at, fault);
+                let copied = copy(&opened, &to, by_copy, &dir.disk());
+                let left = if cut && copied.is_err() { &image } else { &to };
+                let is_through = dir.operations() <= at;
+                let whole = is_whole_or_none(left, opened, &what);
+                assert!(whole || copied.is_err(), "{what}");
+                outcomes[usize::from(whole)] += 1;
+                if is_through {
+                    break;
+                }
+            }
+        }
+        assert!(outcomes[0] > 40 && outcomes[1] >= 4, "{outcomes:?}");
+    }
+}
