@@ -22,7 +22,7 @@ pub enum Error {
     },
 
     /// Bytes on disk are not what was written.
-    #[error("{} is damaged at byte {offset}: {what}; restore it from a backup (`vecdb check` lists every damaged file)", path.display())]
+    #[error("{} is damaged at byte {offset}: {what}; run `vecdb check --repair`, or restore it from a backup", path.display())]
     Damaged {
         /// The damaged file.
         path: PathBuf,

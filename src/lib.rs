@@ -62,10 +62,10 @@ pub mod eval;
 pub mod setup;
 
 pub use database::{
-    Added, BatchOptions, Collection, CollectionInfo, CollectionOptions, Compacted, Database,
-    DatabaseOptions, Documents, ExportFormat, ExportOptions, Exported, Hit, Imported, IntoFilter,
-    Merging, Progress, Purged, Query, Recall, RecallOptions, Report, Residency, Scored,
-    SnapshotOptions, Snapshotted, Stage,
+    Added, Affected, BatchOptions, CheckOptions, Collection, CollectionInfo, CollectionOptions,
+    Compacted, Database, DatabaseOptions, Documents, Effect, ExportFormat, ExportOptions, Exported,
+    Hit, Imported, IntoFilter, Merging, Progress, Purged, Query, Recall, RecallOptions, Repaired,
+    Report, Residency, Scored, SnapshotOptions, Snapshotted, Stage,
 };
 pub use document::{Document, Fields, Value};
 pub use error::{Error, Result};

@@ -38,19 +38,23 @@ impl Prepared {
             source,
             fields,
         };
+        Self {
+            id,
+            content_hash: Self::hash(&text, &attributes, maker),
+            text,
+            attributes,
+        }
+    }
+
+    /// The hash of a content.
+    pub fn hash(text: &str, attributes: &Attributes, maker: &[u8]) -> u128 {
         let mut hash = Xxh3Default::new();
-        let described =
-            to_vec(&attributes).expect("attributes have string keys and finite numbers");
+        let described = to_vec(attributes).expect("attributes have string keys and finite numbers");
         for part in [maker, text.as_bytes(), &described] {
             hash.update(&(part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        Self {
-            id,
-            text,
-            attributes,
-            content_hash: hash.digest128(),
-        }
+        hash.digest128()
     }
 
     /// One passage, the whole text, with the user's vector.

@@ -1,6 +1,7 @@
 //! What the handles share: the folder, the writer's hold on it, and each collection's current snapshot.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -303,9 +304,40 @@ pub(super) fn open_part(
     record: &SegmentRecord,
     residency: Residency,
 ) -> Result<Part> {
-    let path = layout.segment(&record.name);
-    let segment = Segment::open(&path)?.reside(residency);
-    let wrong = |what: &str| Err(Error::damaged(&path, 0, what));
+    let segment = open_segment(layout, collection, record)?.reside(residency);
+    let dead = match record.tombstones {
+        0 => RoaringBitmap::new(),
+        generation => {
+            let path = layout.tombstones(&record.name, generation);
+            tombstones::read(&path, record.rows).map_err(|error| missing(error, &path))?
+        }
+    };
+    if dead.len() != u64::from(record.dead_rows)
+        || count_dead(&segment, &dead) != record.dead_documents
+    {
+        let what = "it has not as many deleted rows as MANIFEST says";
+        return Err(Error::damaged(&layout.segment(&record.name), 0, what));
+    }
+    Ok(Part::sealed(segment, record.clone(), dead))
+}
+
+/// Opens a segment, and compares it with what MANIFEST says of it.
+pub(super) fn open_segment(
+    layout: &Layout,
+    collection: &CollectionRecord,
+    record: &SegmentRecord,
+) -> Result<Segment> {
+    open_segment_at(&layout.segment(&record.name), collection, record)
+}
+
+/// The same, wherever it lies.
+pub(super) fn open_segment_at(
+    path: &Path,
+    collection: &CollectionRecord,
+    record: &SegmentRecord,
+) -> Result<Segment> {
+    let segment = Segment::open(path).map_err(|error| missing(error, path))?;
+    let wrong = |what: &str| Err(Error::damaged(path, 0, what));
     if Some(segment.spec()) != Snapshot::spec_of(collection).as_ref() {
         return wrong("its encoder, dimension or metric is not its collection's");
     }
@@ -314,20 +346,24 @@ pub(super) fn open_part(
     {
         return wrong("it has not the size that MANIFEST says");
     }
-    let dead = match record.tombstones {
-        0 => RoaringBitmap::new(),
-        generation => tombstones::read(&layout.tombstones(&record.name, generation), record.rows)?,
-    };
-    let is_dead = |&document: &u32| dead.contains(segment.rows_of(document).start);
-    let dead_documents = if dead.is_empty() {
-        0
-    } else {
-        (0..segment.documents()).filter(is_dead).count()
-    };
-    if dead.len() != u64::from(record.dead_rows)
-        || dead_documents as u64 != u64::from(record.dead_documents)
-    {
-        return wrong("it has not as many deleted rows as MANIFEST says");
+    Ok(segment)
+}
+
+/// A file that MANIFEST names and that is not there is damage.
+fn missing(error: Error, path: &Path) -> Error {
+    match error {
+        Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+            Error::damaged(path, 0, "it is missing")
+        }
+        other => other,
     }
-    Ok(Part::sealed(segment, record.clone(), dead))
+}
+
+/// How many documents these dead rows are.
+pub(super) fn count_dead(segment: &Segment, dead: &RoaringBitmap) -> u32 {
+    if dead.is_empty() {
+        return 0;
+    }
+    let is_dead = |&document: &u32| dead.contains(segment.rows_of(document).start);
+    (0..segment.documents()).filter(is_dead).count() as u32
 }

@@ -28,6 +28,7 @@
 //! | `search.rs` | a vector → the best documents of all parts |
 //! | `recall.rs` | what part of the exact answer is found? |
 //! | `check.rs` | is everything on disk as it was written? |
+//! | `repair.rs` | what is damaged put aside, and what can be read of it kept |
 //! | `faults.rs` | tests: failing and forgetful disks |
 
 mod background;
@@ -46,6 +47,7 @@ mod part;
 mod purge;
 mod query;
 mod recall;
+mod repair;
 mod search;
 mod snapshot;
 mod transfer;
@@ -57,13 +59,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use check::Report;
+pub use check::{CheckOptions, Report};
 pub use collection::{Added, Collection, CollectionInfo, CollectionOptions, Documents};
 pub use ingest::{BatchOptions, Progress, Stage};
 pub use merge::{Compacted, Merging};
 pub use purge::Purged;
 pub use query::{Hit, IntoFilter, Query, Scored};
 pub use recall::{Recall, RecallOptions};
+pub use repair::{Affected, Effect, Repaired};
 pub use snapshot::{SnapshotOptions, Snapshotted};
 pub use transfer::{ExportFormat, ExportOptions, Exported, Imported};
 
@@ -419,16 +422,6 @@ impl Database {
     pub fn background_error(&self) -> Option<String> {
         let damage = || self.0.in_hand.damage().map(|error| error.to_string());
         self.0.background.error().or_else(damage)
-    }
-
-    /// Reads every file of the database and lists what is not as it was written. Takes the lock if it is free, to
-    /// compare the catalog too.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::NotADatabase`], [`Error::NewerFormat`], [`Error::NeedsMigration`]: there is nothing
-    /// that could be checked. Damage is not an error here but a [`Report::problems`] line.
-    pub fn check(path: impl AsRef<Path>) -> Result<Report> {
-        check::check(path.as_ref())
     }
 }
 

@@ -15,7 +15,8 @@ use super::source::{Source, Stop};
 use crate::document::MAX_ID_BYTES;
 use crate::error::{Error, Result};
 
-const ENTRY_BYTES: usize = 40;
+/// Bytes of a document's entry.
+pub(super) const ENTRY_BYTES: usize = 40;
 const RANGE_BYTES: usize = 16;
 /// So many ids are sorted at once.
 const RUN: usize = 16_384;

@@ -280,6 +280,11 @@ impl<'a> Graph<'a> {
         Ok(())
     }
 
+    /// Bytes of one list.
+    pub fn list_bytes(&self) -> usize {
+        4 * WIDTH
+    }
+
     /// All lists, shape `[rows, WIDTH]`.
     pub fn lists(&self) -> &'a [u32] {
         self.neighbours

@@ -199,7 +199,8 @@ fn place(at: usize) -> (usize, u32) {
     )
 }
 
-fn nibble(row: &[u8], at: usize) -> u8 {
+/// A component's code.
+pub(super) fn nibble(row: &[u8], at: usize) -> u8 {
     let (byte, shift) = place(at);
     row[byte] >> shift & 15
 }

@@ -49,6 +49,8 @@ pub(crate) struct Merge {
     documents: Vec<(u32, u32)>,
     /// Each row comes from a source, and is one of its rows.
     numbering: Numbering,
+    /// May a graph be gone on from?
+    goes_on: bool,
 }
 
 impl Merge {
@@ -73,7 +75,16 @@ impl Merge {
             sources: sources.into_iter().map(|(segment, _)| segment).collect(),
             documents,
             numbering,
+            goes_on: true,
         })
+    }
+
+    /// Makes the graph anew, whatever graphs the sources have: one of them may be damaged.
+    pub fn with_a_new_graph(self) -> Self {
+        Self {
+            goes_on: false,
+            ..self
+        }
     }
 
     /// Where a source's rows stand in the merged segment; those that are left out stand nowhere.
@@ -174,6 +185,9 @@ impl Source for Merge {
     /// That of the source with the most rows, if it gives enough of them.
     fn older_graph(&self) -> Result<Option<OlderGraph<'_>>> {
         let sources = 0..self.sources.len();
+        if !self.goes_on {
+            return Ok(None);
+        }
         let Some(largest) = sources.max_by_key(|&source| self.rows_from(source).len()) else {
             return Ok(None);
         };

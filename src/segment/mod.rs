@@ -36,6 +36,8 @@
 //! | `flat.rs` | the scan |
 //! | `rerank.rs` | exact scores, best first |
 //! | `text/` | stored text, attributes, fields (`tantivy`) |
+//! | `deep.rs` | does what is stored agree with what it was made of? |
+//! | `salvage.rs` | what a damaged file still tells |
 //! | `tombstones.rs` | the file of deleted rows |
 //!
 #![doc = include_str!("FORMAT.md")]
@@ -43,6 +45,7 @@
 mod build;
 mod builder;
 mod calibration;
+mod deep;
 mod documents;
 mod filters;
 mod findable;
@@ -56,6 +59,7 @@ mod map;
 mod merge;
 mod quantise;
 mod rerank;
+mod salvage;
 mod search;
 mod sections;
 mod slots;
@@ -93,6 +97,7 @@ use kernel::Kernel;
 use map::{Map, as_i8, as_u32};
 pub(crate) use merge::{Merge, rows_within};
 use quantise::{Quantiser, QueryCode, Recoded, stride};
+pub(crate) use salvage::named_documents;
 use search::Walkable;
 use sections::Sections;
 pub(crate) use slots::{Selection, SlotSet};
@@ -387,6 +392,13 @@ impl Segment {
     /// [`Error::Damaged`].
     pub fn attributes(&self, document: u32) -> Result<Attributes> {
         self.text.attributes(self.rows_of(document).start)
+    }
+
+    /// An error at a document's entry.
+    pub fn wrong_document(&self, document: u32, what: &str) -> Error {
+        let at = document as usize * documents::ENTRY_BYTES;
+        let what = format!("document {:?}: {what}", self.document_id(document));
+        self.sections.damaged(Kind::Documents, at, &what)
     }
 
     /// The text of the row's passage. Reads no more of the document than the passage.

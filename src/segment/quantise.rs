@@ -175,6 +175,21 @@ impl Quantiser {
         }
     }
 
+    /// The code of a row, as [`fit`](Self::fit) makes it, into one of [`stride`] components.
+    pub fn code(&self, row: &[f32], code: &mut [i8]) {
+        let per_step = self.scale.recip();
+        let (coded, padding) = code.split_at_mut(row.len());
+        for ((code, &x), &centre) in coded.iter_mut().zip(row).zip(&self.centre) {
+            *code = code_of((f64::from(x) - f64::from(centre)) * per_step);
+        }
+        padding.fill(0);
+    }
+
+    /// How far what this one's codes stand for is at most from what those stood for that they were made of.
+    pub fn longest_difference(&self, from: &Self) -> f64 {
+        self.longest_error - from.longest_error
+    }
+
     /// s: one step of a code.
     pub fn scale(&self) -> f64 {
         self.scale

@@ -43,6 +43,7 @@ pub(super) struct Sections {
     header: Header,
     /// In the order of [`Kind::ALL`].
     table: Vec<Section>,
+    footer_start: usize,
     checksums: Vec<u64>,
     /// Copies of sections in memory, read instead of the map.
     pinned: OnceLock<Vec<(Kind, Map)>>,
@@ -55,6 +56,16 @@ pub(super) struct Sections {
 impl Sections {
     /// Reads header and footer and verifies the small sections.
     pub fn open(map: Map, path: &Path) -> Result<Self> {
+        let sections = Self::frame(map, path)?;
+        sections.check_padding()?;
+        for &kind in Kind::ALL.iter().filter(|kind| kind.is_small()) {
+            sections.verify(kind)?;
+        }
+        Ok(sections)
+    }
+
+    /// Reads header and footer: where things lie, and their checksums.
+    pub fn frame(map: Map, path: &Path) -> Result<Self> {
         let bytes = map.bytes();
         let header = Header::read(bytes, path)?;
         let footer_start = read_trailer(bytes, path)?;
@@ -64,25 +75,38 @@ impl Sections {
             header.version,
             path,
         )?;
-        check_padding(bytes, &table, header.version, footer_start, path)?;
         let verified = (0..checksums.len().div_ceil(64))
             .map(|_| AtomicU64::new(0))
             .collect();
         let (path, map, damage) = (path.to_path_buf(), Arc::new(map), OnceLock::new());
-        let sections = Self {
+        Ok(Self {
             path,
             map,
             header,
             table,
+            footer_start,
             checksums,
             pinned: OnceLock::new(),
             verified,
             damage,
-        };
-        for &kind in Kind::ALL.iter().filter(|kind| kind.is_small()) {
-            sections.verify(kind)?;
+        })
+    }
+
+    /// The bytes between sections belong to no block, so they are compared with what they must be.
+    fn check_padding(&self) -> Result<()> {
+        let sections: Vec<_> = Kind::of_version(self.header.version)
+            .map(|kind| &self.table[kind.place()].range)
+            .collect();
+        let starts = sections.iter().skip(1).map(|range| range.start);
+        for (section, next) in sections.iter().zip(starts.chain([self.footer_start])) {
+            let end = section.end;
+            let padding = &self.map.bytes()[end..next];
+            if let Some(at) = padding.iter().position(|&byte| byte != 0) {
+                let what = "the padding behind a section is not zero";
+                return Err(Error::damaged(&self.path, (end + at) as u64, what));
+            }
         }
-        Ok(sections)
+        Ok(())
     }
 
     pub fn path(&self) -> &Path {
@@ -347,29 +371,4 @@ fn read_table(
         .map(|sum| u64::from_le_bytes(*sum))
         .collect();
     Ok((table, checksums))
-}
-
-/// The bytes between sections belong to no block, so they are compared with what they must be.
-fn check_padding(
-    bytes: &[u8],
-    table: &[Section],
-    version: u32,
-    footer_start: usize,
-    path: &Path,
-) -> Result<()> {
-    let sections: Vec<_> = Kind::of_version(version)
-        .map(|kind| &table[kind.place()].range)
-        .collect();
-    let starts = sections.iter().skip(1).map(|range| range.start);
-    for (section, next) in sections.iter().zip(starts.chain([footer_start])) {
-        let end = section.end;
-        if let Some(at) = bytes[end..next].iter().position(|&byte| byte != 0) {
-            return Err(Error::damaged(
-                path,
-                (end + at) as u64,
-                "the padding behind a section is not zero",
-            ));
-        }
-    }
-    Ok(())
 }

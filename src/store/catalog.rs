@@ -166,10 +166,9 @@ pub(super) fn put_wal(kv: &Kv, batch: &mut Batch, number: u64, entry: &WalEntry)
     Ok(())
 }
 
-/// All write-ahead entries in the order of their calls, and the number that the next one gets.
-pub(super) fn read_wal(kv: &Kv) -> Result<(Vec<WalEntry>, u64)> {
+/// Each write-ahead entry with its number, in the order of their calls; an error in the place of one that does not decode.
+pub(super) fn scan_wal(kv: &Kv) -> Result<Vec<(u64, Result<WalEntry>)>> {
     let mut entries = Vec::new();
-    let mut next = 0;
     let mut open: Option<(u64, Vec<u8>)> = None;
     for pair in kv.scan(b"w") {
         let (key, value) = pair?;
@@ -183,28 +182,16 @@ pub(super) fn read_wal(kv: &Kv) -> Result<(Vec<WalEntry>, u64)> {
                 "a write-ahead row's key is too short",
             ));
         };
-        next = match number.checked_add(1) {
-            Some(next) => next,
-            None => {
-                return Err(Error::catalog(
-                    kv.folder(),
-                    "a write-ahead row has an impossible number",
-                ));
-            }
-        };
         match &mut open {
             Some((current, bytes)) if *current == number => bytes.extend_from_slice(&value),
             _ => {
-                if let Some((_, bytes)) = open.replace((number, value)) {
-                    entries.push(decode(kv, &bytes)?);
-                }
+                let before = open.replace((number, value));
+                entries.extend(before.map(|(number, bytes)| (number, decode(kv, &bytes))));
             }
         }
     }
-    if let Some((_, bytes)) = open {
-        entries.push(decode(kv, &bytes)?);
-    }
-    Ok((entries, next))
+    entries.extend(open.map(|(number, bytes)| (number, decode(kv, &bytes))));
+    Ok(entries)
 }
 
 /// Removes every write-ahead row.

@@ -46,6 +46,7 @@ use super::kv::{Batch, Kv};
 use super::layout::Layout;
 use super::lock::Lock;
 use super::manifest::Manifest;
+use super::mark::{Mark, MarkFile};
 use crate::error::{Error, Result};
 
 /// What one commit changes.
@@ -87,7 +88,12 @@ pub(crate) struct Store {
     pub(super) dir: Arc<dyn Dir>,
     pub(super) kv: Kv,
     pub(super) manifest: Manifest,
+    /// Numbers of the oldest write-ahead entry, and
+    pub(super) first_wal: u64,
+    /// of the next.
     pub(super) next_wal: u64,
+    /// Says that these are acknowledged.
+    pub(super) mark: MarkFile,
     /// What the write-ahead rows hold.
     pub(super) unsealed: Unsealed,
     /// Files of steps 1 and 2 that no commit names yet.
@@ -137,7 +143,17 @@ impl Store {
         self.apply(batch)?;
         self.next_wal += 1;
         self.unsealed.count(entry);
+        self.put_mark();
         Ok(())
+    }
+
+    pub(super) fn put_mark(&mut self) {
+        let mark = Mark {
+            seq: self.manifest.seq,
+            first: self.first_wal,
+            next: self.next_wal,
+        };
+        self.mark.put(mark);
     }
 
     /// A segment under a fresh name, to be written while the store goes on with other work.
@@ -211,12 +227,15 @@ impl Store {
         self.written.clear();
         if commit.trim_wal {
             self.unsealed = Unsealed::default();
+            self.first_wal = self.next_wal;
         }
         if let Err(error) = commit.manifest.write(&*self.dir, &self.layout) {
             self.failed = true;
             return Err(error);
         }
         let old = std::mem::replace(&mut self.manifest, commit.manifest);
+        // One that a kill leaves out is of an older sequence number, and proves nothing.
+        self.put_mark();
         let kept = files(&self.layout, &self.manifest);
         for gone in files(&self.layout, &old).difference(&kept) {
             // A file that stays is swept by the next open.

@@ -52,6 +52,16 @@ impl Layout {
         self.data.join("meta.old")
     }
 
+    /// A copy of the catalog, for those who look and must change nothing.
+    pub fn meta_copy(&self) -> PathBuf {
+        self.data.join("meta.copy")
+    }
+
+    /// Where a repair puts what is damaged. Nothing of ours is read from there but by the next repair, and nothing removed.
+    pub fn aside(&self) -> PathBuf {
+        self.root.join("aside")
+    }
+
     pub fn segments(&self) -> PathBuf {
         self.data.join("segments")
     }

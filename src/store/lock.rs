@@ -20,6 +20,8 @@ const CLOSED: &str = "closed\n";
 pub(super) struct Lock {
     file: File,
     dir: Arc<dyn Dir>,
+    /// The last writer left nothing unsealed.
+    was_closed: bool,
 }
 
 impl Lock {
@@ -46,6 +48,7 @@ impl Lock {
             }
             Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
         }
+        let was_closed = says_closed(&path);
         let started = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_secs());
@@ -63,7 +66,18 @@ impl Lock {
             .and_then(|()| dir.sync_file(&path))
             .map_err(Error::io("write", &path))?;
         let dir = Arc::clone(dir);
-        Ok(Self { file, dir })
+        Ok(Self {
+            file,
+            dir,
+            was_closed,
+        })
+    }
+
+    /// For one who changed nothing.
+    pub fn leave_as_found(&mut self) {
+        if self.was_closed {
+            self.mark_closed();
+        }
     }
 
     /// Says that nothing is left unsealed. A failure only costs the next reader a recovery.
@@ -91,7 +105,11 @@ pub(super) fn write_closed(layout: &Layout, dir: &dyn Dir) -> Result<()> {
 
 /// Did the last writer close in good order? Then MANIFEST and segments hold everything acknowledged.
 pub(super) fn was_closed(layout: &Layout) -> bool {
-    std::fs::read_to_string(layout.root().join(NAME)).is_ok_and(|text| text == CLOSED)
+    says_closed(&layout.root().join(NAME))
+}
+
+fn says_closed(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| text == CLOSED)
 }
 
 fn holder(path: &Path) -> String {

@@ -11,8 +11,10 @@
 //! | `layout.rs` | where things lie in the folder |
 //! | `dir.rs` | every change that we make to files |
 //! | `faults.rs` | in tests: a disk that fails, fills up, and forgets what was not synced |
+//! | `examine.rs` | MANIFEST and catalog, looked at and left as they are |
 //! | `lock.rs` | one writer, and who it is |
 //! | `manifest.rs` | MANIFEST: the current state for readers |
+//! | `mark.rs` | what must be in the catalog at least |
 //! | `kv.rs` | sled |
 //! | `codec.rs` | values in sled: bincode behind a checksum |
 //! | `catalog.rs` | keys and values of the catalog |
@@ -21,20 +23,24 @@
 //! | `renew.rs` | the catalog without what was ever removed from it |
 //! | `snapshot.rs` | a copy of a database while it is written to |
 //! | `recover.rs` | from what a crash left to a state that was committed |
+//! | `repair.rs` | FORMAT, MANIFEST and catalog made to agree again |
 
 mod catalog;
 mod codec;
 mod commit;
 mod dir;
+mod examine;
 #[cfg(test)]
 pub(crate) mod faults;
 mod kv;
 mod layout;
 mod lock;
 mod manifest;
+mod mark;
 mod rebuild;
 mod recover;
 mod renew;
+mod repair;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -42,8 +48,8 @@ mod tests;
 pub(crate) use catalog::WalEntry;
 pub(crate) use commit::{Commit, NewSegment, Store};
 pub(crate) use dir::Disk;
+pub(crate) use examine::look;
 pub(crate) use layout::Layout;
 pub(crate) use manifest::{CollectionRecord, EncoderRecord, Manifest, SegmentRecord};
-pub(crate) use rebuild::write_catalog;
-pub(crate) use recover::{Opened, check_stamp, read_only, was_closed};
+pub(crate) use recover::{Opened, check_stamp, leftovers, read_only, was_closed};
 pub(crate) use snapshot::{Held, begin as begin_snapshot, missing_file};

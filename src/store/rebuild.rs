@@ -8,8 +8,6 @@
 //! A kill before 2 leaves no `meta/`, so that who called knows that it is still to be made.
 
 use std::io::ErrorKind;
-use std::path::Path;
-use std::sync::Arc;
 
 use super::catalog::{self, WalEntry};
 use super::dir::{Dir, Disk};
@@ -34,30 +32,27 @@ pub(crate) fn write_catalog(
     manifest: &Manifest,
     unsealed: &[WalEntry],
 ) -> Result<()> {
-    let (dir, new, meta) = (&disk.0, layout.unfinished_meta(), layout.meta());
+    let meta = layout.meta();
     if meta.exists() {
         return Err(Error::io("create", &meta)(ErrorKind::AlreadyExists.into()));
     }
-    fill(&new, dir, manifest, unsealed)?;
-    dir.rename(&new, &meta).map_err(Error::io("rename", &new))?;
-    let data = layout.data();
-    dir.sync_folder(data).map_err(Error::io("sync", data))
+    build_catalog(layout, disk, manifest, unsealed)?;
+    install_catalog(layout, &*disk.0)
 }
 
-/// Makes a catalog in a folder of its own, in the place of what a kill left there; its files are durable when it returns.
-pub(super) fn fill(
-    folder: &Path,
-    dir: &Arc<dyn Dir>,
+/// Step 1, whether there is a catalog or not.
+pub(super) fn build_catalog(
+    layout: &Layout,
+    disk: &Disk,
     manifest: &Manifest,
     unsealed: &[WalEntry],
 ) -> Result<()> {
-    if folder.exists() {
-        dir.remove_folder(folder)
-            .map_err(Error::io("remove", folder))?;
+    let (dir, new) = (&disk.0, layout.unfinished_meta());
+    if new.exists() {
+        dir.remove_folder(&new).map_err(Error::io("remove", &new))?;
     }
-    let kv = Kv::open(folder, dir)?;
+    let kv = Kv::open(&new, dir)?;
     let mut batch = Batch::default();
-    catalog::put_manifest(&kv, &mut batch, &Manifest::default(), manifest)?;
     let mut bytes = 0;
     for (number, entry) in (0..).zip(unsealed) {
         catalog::put_wal(&kv, &mut batch, number, entry)?;
@@ -67,9 +62,22 @@ pub(super) fn fill(
             bytes = 0;
         }
     }
+    // Last, so that a catalog without it is not whole.
+    catalog::put_manifest(&kv, &mut batch, &Manifest::default(), manifest)?;
     kv.apply(batch)?;
     kv.sync_new()?;
     // sled must have let go of its files before they move.
     drop(kv);
-    dir.sync_folder(folder).map_err(Error::io("sync", folder))
+    for folder in [&*new, layout.data()] {
+        dir.sync_folder(folder).map_err(Error::io("sync", folder))?;
+    }
+    Ok(())
+}
+
+/// Step 2, where there is no catalog.
+pub(super) fn install_catalog(layout: &Layout, dir: &dyn Dir) -> Result<()> {
+    let (new, data) = (layout.unfinished_meta(), layout.data());
+    dir.rename(&new, &layout.meta())
+        .map_err(Error::io("rename", &new))?;
+    dir.sync_folder(data).map_err(Error::io("sync", data))
 }

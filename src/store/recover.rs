@@ -13,11 +13,14 @@ use vecdb_migrations::{CURRENT_FORMAT, Stamp};
 use super::catalog::{self, WalEntry};
 use super::commit::{Store, Unsealed, files};
 use super::dir::{Dir, Disk, write_atomically};
+use super::examine;
 use super::kv::Kv;
 use super::layout::Layout;
 use super::lock::{self, Lock};
 use super::manifest::Manifest;
+use super::mark::{Mark, MarkFile};
 use super::renew;
+use super::repair::set_aside;
 use crate::error::{Error, Result};
 
 /// A database opened for writing.
@@ -44,12 +47,22 @@ impl Opened {
             Some(layout) => layout,
             None => stamp(root, &**dir)?,
         };
+        Self::locked(lock, layout, disk)
+    }
+
+    /// The same under a lock that is already held.
+    pub(super) fn locked(lock: Lock, layout: Layout, disk: &Disk) -> Result<Self> {
+        let dir = &disk.0;
         let segments = layout.segments();
         dir.create_folder(&segments)
             .map_err(Error::io("create", &segments))?;
         let file = Manifest::read(&layout)?;
         let is_new = file.is_none() && !holds_segments(&layout)?;
         renew::finish(&layout, &**dir)?;
+        if file.is_some() && !layout.meta().join("db").exists() {
+            // sled would make an empty one.
+            return Err(Error::catalog(&layout.meta(), "it is missing"));
+        }
         let kv = open_catalog(&layout, dir, is_new)?;
         let manifest = kv.guarded(|| catalog::read_manifest(&kv))?;
         match file {
@@ -65,15 +78,29 @@ impl Opened {
             None if is_new && manifest.seq == 0 => manifest.write(&**dir, &layout)?,
             None => return Err(missing(&layout)),
         }
-        let (entries, next_wal) = kv.guarded(|| catalog::read_wal(&kv))?;
+        let wal = kv.guarded(|| catalog::scan_wal(&kv))?;
+        let mark = Mark::read(&layout.meta()).filter(|mark| mark.seq == manifest.seq);
+        let lost = examine::lost(&wal, mark);
+        if lost > 0 {
+            let what = format!("{lost} acknowledged calls that are in no segment yet are lost");
+            return Err(Error::catalog(&layout.meta(), what));
+        }
+        let (first_wal, next_wal) = numbers(&wal, mark, &kv)?;
+        let entries: Vec<WalEntry> = wal
+            .into_iter()
+            .map(|(_, entry)| entry)
+            .collect::<Result<_>>()?;
         let mut unsealed = Unsealed::default();
         entries.iter().for_each(|entry| unsealed.count(entry));
+        let meta = layout.meta();
         let store = Store {
             layout,
             dir: Arc::clone(dir),
             kv,
             manifest,
+            first_wal,
             next_wal,
+            mark: MarkFile::open(&meta),
             unsealed,
             written: Vec::new(),
             names: ulid::Generator::new(),
@@ -88,30 +115,35 @@ impl Opened {
 }
 
 impl Store {
-    /// What a crash left: temporary files, and segments and tombstones that no commit names. What is not ours is not among
-    /// them.
-    pub fn leftovers(&self) -> Vec<PathBuf> {
-        let named = files(&self.layout, &self.manifest);
-        let Ok(entries) = fs::read_dir(self.layout.segments()) else {
-            return Vec::new();
-        };
-        let is_ours = |path: &PathBuf| {
-            path.extension()
-                .is_some_and(|e| e == "seg" || e == "del" || e == "tmp")
-        };
-        entries
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| is_ours(path) && !named.contains(path))
-            .collect()
-    }
-
     /// Removes the left-overs. One that cannot be removed does no harm.
     pub fn sweep(&self) {
-        for path in self.leftovers() {
+        for path in leftovers(&self.layout, &self.manifest) {
             let _ = self.dir.remove(&path);
         }
+        for folder in [self.layout.meta_copy(), self.layout.unfinished_meta()] {
+            if folder.exists() {
+                let _ = self.dir.remove_folder(&folder);
+            }
+        }
     }
+}
+
+/// What a crash left: temporary files, and segments and tombstones that no commit names. What is not ours is not among
+/// them.
+pub(crate) fn leftovers(layout: &Layout, manifest: &Manifest) -> Vec<PathBuf> {
+    let named = files(layout, manifest);
+    let Ok(entries) = fs::read_dir(layout.segments()) else {
+        return Vec::new();
+    };
+    let is_ours = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|e| e == "seg" || e == "del" || e == "tmp")
+    };
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| is_ours(path) && !named.contains(path))
+        .collect()
 }
 
 /// Opens sled. A database that has no MANIFEST yet has acknowledged nothing, so what a kill left of its first catalog is
@@ -121,11 +153,7 @@ fn open_catalog(layout: &Layout, dir: &Arc<dyn Dir>, is_new: bool) -> Result<Kv>
     let kv = match Kv::open(&meta, dir) {
         Err(Error::Catalog { .. }) if is_new => {
             // Aside, not away: should MANIFEST be missing for another reason, its rows are still there.
-            let aside = layout
-                .root()
-                .join(format!("meta.{}.aside", ulid::Ulid::generate()));
-            dir.rename(&meta, &aside)
-                .map_err(Error::io("rename", &meta))?;
+            set_aside(layout, &**dir, &meta)?;
             Kv::open(&meta, dir)?
         }
         opened => opened?,
@@ -147,7 +175,22 @@ pub(super) fn around(root: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-fn holds_segments(layout: &Layout) -> Result<bool> {
+/// The number of the oldest write-ahead entry, and the one that the next gets.
+fn numbers(wal: &[(u64, Result<WalEntry>)], mark: Option<Mark>, kv: &Kv) -> Result<(u64, u64)> {
+    match wal {
+        // Never one that was given before.
+        [] => Ok(mark.map_or((0, 0), |mark| (mark.next, mark.next))),
+        [(first, _), ..] => {
+            let last = wal[wal.len() - 1].0;
+            let next = last.checked_add(1).ok_or_else(|| {
+                Error::catalog(kv.folder(), "a write-ahead row has an impossible number")
+            })?;
+            Ok((*first, next))
+        }
+    }
+}
+
+pub(super) fn holds_segments(layout: &Layout) -> Result<bool> {
     let segments = layout.segments();
     let entries = match fs::read_dir(&segments) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
@@ -161,7 +204,7 @@ fn holds_segments(layout: &Layout) -> Result<bool> {
     }))
 }
 
-fn missing(layout: &Layout) -> Error {
+pub(super) fn missing(layout: &Layout) -> Error {
     Error::damaged(&layout.manifest(), 0, "it is missing")
 }
 
@@ -225,11 +268,36 @@ pub(crate) fn check_stamp(root: &Path) -> Result<Option<Layout>> {
             found,
             current: CURRENT_FORMAT,
         }),
-        _ => Ok(Some(Layout::new(
-            root,
-            &vecdb_migrations::data_folder(root, stamp.generation),
-        ))),
+        _ => {
+            let layout = layout_of(root, stamp.generation);
+            let is_elsewhere = |(_, other): &(u64, Layout)| other.manifest().exists();
+            if !layout.manifest().exists() && generations(root).iter().any(is_elsewhere) {
+                let what = format!(
+                    "it names generation {}, which is not there, and another one is",
+                    stamp.generation
+                );
+                return Err(Error::damaged(&Stamp::path(root), 0, what));
+            }
+            Ok(Some(layout))
+        }
     }
+}
+
+fn layout_of(root: &Path, generation: u64) -> Layout {
+    Layout::new(root, &vecdb_migrations::data_folder(root, generation))
+}
+
+/// All generations that may lie in the folder.
+pub(super) fn generations(root: &Path) -> Vec<(u64, Layout)> {
+    let later = fs::read_dir(root).into_iter().flatten().flatten();
+    let numbers = later.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        name.strip_prefix('g')?.parse().ok()
+    });
+    std::iter::once(1)
+        .chain(numbers)
+        .map(|generation| (generation, layout_of(root, generation)))
+        .collect()
 }
 
 /// The stamp comes before everything but the lock: a folder with a stamp and nothing else is an empty database.
@@ -238,10 +306,7 @@ pub(super) fn stamp(root: &Path, dir: &dyn Dir) -> Result<Layout> {
     write_atomically(dir, &path, |out| {
         write!(out, "{}", Stamp::NEW).map_err(Error::io("write", &path))
     })?;
-    Ok(Layout::new(
-        root,
-        &vecdb_migrations::data_folder(root, Stamp::NEW.generation),
-    ))
+    Ok(layout_of(root, Stamp::NEW.generation))
 }
 
 fn from_stamp(error: vecdb_migrations::Error) -> Error {

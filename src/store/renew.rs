@@ -26,9 +26,10 @@ use std::path::Path;
 
 use super::catalog;
 use super::commit::Store;
-use super::dir::Dir;
+use super::dir::{Dir, Disk};
 use super::layout::Layout;
-use super::rebuild::fill;
+use super::mark::MarkFile;
+use super::rebuild::build_catalog;
 use crate::error::{Error, Result};
 
 impl Store {
@@ -36,21 +37,26 @@ impl Store {
     /// nor documents that were deleted.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Catalog`]. After a failure in 3 or later the store takes no more writes.
+    /// [`Error::Io`], [`Error::Catalog`]. After a failure in 2 or later the store takes no more writes.
     pub fn renew_catalog(&mut self) -> Result<()> {
         self.usable()?;
-        let (entries, _) = self.kv.guarded(|| catalog::read_wal(&self.kv))?;
+        let entries = self.kv.guarded(|| catalog::scan_wal(&self.kv))?;
+        let entries = entries.into_iter().map(|(_, entry)| entry);
+        let entries: Vec<_> = entries.collect::<Result<_>>()?;
         let (layout, dir) = (self.layout.clone(), self.dir.clone());
         let (new, next) = (layout.unfinished_meta(), layout.next_meta());
-        fill(&new, &dir, &self.manifest, &entries)?;
-        self.next_wal = entries.len() as u64;
+        build_catalog(&layout, &Disk(self.dir.clone()), &self.manifest, &entries)?;
         // From here on nothing may be acknowledged by the old store: the next open would lose it.
         let exchanged = self.kv.exchange(|| {
             rename(&*dir, &new, &next)?;
             finish(&layout, &*dir)
         });
         self.failed |= exchanged.is_err();
-        exchanged
+        exchanged?;
+        (self.first_wal, self.next_wal) = (0, entries.len() as u64);
+        self.mark = MarkFile::open(&layout.meta());
+        self.put_mark();
+        Ok(())
     }
 }
 
@@ -98,7 +104,6 @@ mod tests {
     use std::io::ErrorKind;
     use std::path::PathBuf;
 
-    use super::super::dir::Disk;
     use super::super::faults::{Fault, FaultyDir};
     use super::super::recover::Opened;
     use super::super::tests::{create_collection, entry, seal};

@@ -474,3 +474,212 @@ fn a_catalog_made_anew_opens_with_all_that_manifest_says_and_the_write_ahead_row
         assert!(opened.unsealed == unsealed);
     }
 }
+
+/// A collection, a segment, and three acknowledged calls that are in no segment yet; and what MANIFEST says.
+fn with_unsealed(root: &Path) -> (super::Layout, Manifest, Vec<WalEntry>) {
+    let mut opened = open(root).expect("opens");
+    create_collection(&mut opened.store).expect("commits");
+    opened.store.append(&entry("z", "sealed")).expect("appends");
+    seal(&mut opened.store).expect("commits");
+    let long = "all work and no play ".repeat(3_000);
+    let entries = vec![entry("a", "short"), entry("b", &long), entry("c", "last")];
+    for entry in &entries {
+        opened.store.append(entry).expect("appends");
+    }
+    let layout = opened.store.layout.clone();
+    (layout, opened.store.manifest().clone(), entries)
+}
+
+fn mend(root: &Path) -> (Opened, super::repair::Mended) {
+    Opened::mend(root, &Disk::default()).expect("too little is damaged to fail")
+}
+
+#[test]
+fn what_is_whole_is_left_as_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("db");
+    let (layout, manifest, entries) = with_unsealed(&root);
+    let before = std::fs::read(layout.manifest()).expect("there");
+    for _ in 0..2 {
+        let (opened, mended) = mend(&root);
+        assert_eq!(opened.store.manifest(), &manifest);
+        assert!(opened.unsealed == entries);
+        assert!(
+            mended.done.is_empty() && mended.lost.is_empty(),
+            "{mended:?}"
+        );
+    }
+    assert_eq!(std::fs::read(layout.manifest()).expect("there"), before);
+    assert!(!layout.aside().exists() && !layout.meta_copy().exists());
+}
+
+#[test]
+fn a_missing_or_damaged_manifest_comes_back_from_the_catalog() {
+    for damage in [None, Some(&b"vecdb-manifest 1 0\n{}"[..]), Some(b"")] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().join("db");
+        let (layout, manifest, entries) = with_unsealed(&root);
+        std::fs::write(layout.segment("01J0000000000000000000000X"), "unnamed").expect("writes");
+        match damage {
+            None => std::fs::remove_file(layout.manifest()),
+            Some(bytes) => std::fs::write(layout.manifest(), bytes),
+        }
+        .expect("there");
+        assert!(open(&root).is_err());
+        let (opened, mended) = mend(&root);
+        assert_eq!(opened.store.manifest(), &manifest);
+        assert!(opened.unsealed == entries);
+        assert_eq!((mended.done.len(), mended.lost.len()), (2, 0), "{mended:?}");
+        opened.store.sweep();
+        let aside = layout.aside().join("01J0000000000000000000000X.seg");
+        assert!(
+            aside.exists(),
+            "what may be the catalog's loss is not swept"
+        );
+        drop(opened);
+        assert_eq!(Manifest::read(&layout).expect("whole"), Some(manifest));
+        open(&root).expect("opens");
+    }
+}
+
+#[test]
+fn a_lost_catalog_is_made_anew_and_what_only_it_held_is_told_as_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("db");
+    let (layout, manifest, _) = with_unsealed(&root);
+    std::fs::remove_dir_all(layout.meta()).expect("there");
+    let refused = open(&root).err().expect("refused").to_string();
+    assert!(refused.contains("it is missing"), "{refused}");
+    assert!(!layout.meta().exists(), "nothing was made in its place");
+    let (opened, mended) = mend(&root);
+    assert_eq!(opened.store.manifest(), &manifest);
+    assert!(opened.unsealed.is_empty());
+    assert_eq!((mended.done.len(), mended.lost.len()), (1, 1), "{mended:?}");
+}
+
+#[test]
+fn acknowledged_calls_that_sled_forgot_are_missed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("db");
+    let (layout, manifest, entries) = with_unsealed(&root);
+    // The first byte of the last call's text: for sled the log then ends before it.
+    let log = layout.meta().join("db");
+    let mut bytes = std::fs::read(&log).expect("there");
+    let at = bytes
+        .windows(4)
+        .rposition(|four| four == b"last")
+        .expect("it is in the log");
+    bytes[at] ^= 1;
+    std::fs::write(&log, bytes).expect("writes");
+    let examined = super::look(&layout, &Disk::default()).expect("nobody writes");
+    let damage = examined.examined().catalog_damage.as_ref();
+    let damage = damage.expect("one is missing").to_string();
+    assert!(damage.contains("1 acknowledged calls"), "{damage}");
+    drop(examined);
+    for _ in 0..2 {
+        let refused = open(&root).err().expect("refused").to_string();
+        assert!(refused.contains("1 acknowledged calls"), "{refused}");
+    }
+    let (opened, mended) = mend(&root);
+    assert_eq!(opened.store.manifest(), &manifest);
+    assert!(opened.unsealed == entries[..2], "those before it are kept");
+    assert!(
+        mended.lost[0].contains("1 acknowledged calls"),
+        "{mended:?}"
+    );
+    drop(opened);
+    assert!(open(&root).expect("opens").unsealed == entries[..2]);
+}
+
+#[test]
+fn calls_of_an_older_catalog_are_not_made_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("db");
+    let (layout, _, entries) = with_unsealed(&root);
+    let older = folder.path().join("older");
+    let copy = |name: &str| std::fs::copy(layout.meta().join(name), older.join(name));
+    std::fs::create_dir(&older).expect("creates");
+    let mut opened = open(&root).expect("opens");
+    assert!(opened.unsealed == entries);
+    for name in ["db", "conf", "ACKNOWLEDGED"] {
+        copy(name).expect("copies");
+    }
+    seal(&mut opened.store).expect("commits");
+    let manifest = opened.store.manifest().clone();
+    drop(opened);
+    std::fs::remove_dir_all(layout.meta()).expect("there");
+    std::fs::rename(&older, layout.meta()).expect("moves");
+    assert!(matches!(open(&root).err(), Some(Error::Damaged { .. })));
+    let (opened, mended) = mend(&root);
+    assert_eq!(opened.store.manifest(), &manifest);
+    assert!(opened.unsealed.is_empty(), "they are in the segment");
+    assert_eq!(mended.lost.len(), 1, "{mended:?}");
+}
+
+#[test]
+fn a_damaged_stamp_comes_back_and_one_that_names_another_generation_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("db");
+    let (_, manifest, _) = with_unsealed(&root);
+    let stamp = root.join("FORMAT");
+    for damage in ["", "vecdc 1 1\n", "vecdb 1 1", "vecdb 1 3\n", "vecdb 0 1\n"] {
+        std::fs::write(&stamp, damage).expect("writes");
+        assert!(super::check_stamp(&root).is_err(), "{damage:?}");
+        assert!(open(&root).is_err(), "{damage:?}");
+        let (opened, _) = mend(&root);
+        assert_eq!(opened.store.manifest(), &manifest);
+    }
+    std::fs::write(&stamp, "vecdb 2 1\n").expect("writes");
+    let newer = Opened::mend(&root, &Disk::default()).err();
+    assert!(matches!(newer, Some(Error::NewerFormat { .. })));
+}
+
+#[test]
+fn a_repair_that_was_cut_short_anywhere_is_completed_by_the_next() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = folder.path().join("made");
+    let (layout, manifest, entries) = with_unsealed(&made);
+    let log = layout.meta().join("db");
+    let mut bytes = std::fs::read(&log).expect("there");
+    let at = bytes.windows(4).rposition(|four| four == b"last");
+    bytes[at.expect("it is in the log")] ^= 1;
+    std::fs::write(&log, bytes).expect("writes");
+    // MANIFEST is what tells that a damaged stamp is ours: not both at once.
+    for name in ["MANIFEST", "FORMAT"] {
+        let damaged = folder.path().join("damaged");
+        copy(&made, &damaged);
+        std::fs::write(damaged.join(name), "damaged").expect("writes");
+        let mut cut = 0;
+        for at in 0.. {
+            let root = folder.path().join("db");
+            copy(&damaged, &root);
+            let dir = FaultyDir::default();
+            dir.plan(at, Fault::Lasting(ErrorKind::Other));
+            let failed = Opened::mend(&root, &dir.disk()).is_err();
+            let (opened, _) = mend(&root);
+            assert_eq!(opened.store.manifest(), &manifest, "operation {at}");
+            assert!(opened.unsealed == entries[..2], "operation {at}");
+            drop(opened);
+            assert!(open(&root).expect("opens").unsealed == entries[..2]);
+            if !failed {
+                break;
+            }
+            cut += 1;
+        }
+        assert!(cut >= 10, "only {cut} repairs were cut short");
+    }
+}
+
+/// Copies a folder in the place of another.
+fn copy(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    std::fs::create_dir(to).expect("creates");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).expect("copies");
+        }
+    }
+}

@@ -11,6 +11,7 @@ mod paths;
 mod purge;
 mod random;
 mod recall;
+mod repair;
 mod snapshot;
 #[cfg(feature = "encoder")]
 mod text;

@@ -110,9 +110,9 @@ pub enum Command {
     /// Show what the collections hold and take
     #[command(after_help = stats::AFTER_HELP)]
     Stats(stats::Arguments),
-    /// Verify every checksum; list what is damaged
+    /// Verify every checksum; list what is damaged, and repair it
     #[command(after_help = check::AFTER_HELP)]
-    Check,
+    Check(check::Arguments),
     /// Merge segments, and free the space of what is deleted
     #[command(after_help = compact::AFTER_HELP)]
     Compact(compact::Arguments),

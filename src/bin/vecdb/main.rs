@@ -77,7 +77,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<Outcome, Failure> {
         Command::Delete(arguments) => delete::run(arguments, global, output),
         Command::List(arguments) => list::run(arguments, global, output),
         Command::Stats(arguments) => stats::run(arguments, global, output),
-        Command::Check => check::run(global, output),
+        Command::Check(arguments) => check::run(arguments, global, output),
         Command::Compact(arguments) => compact::run(arguments, global, output),
         Command::Export(arguments) => export::run(arguments, global, output),
         Command::Import(arguments) => import::run(arguments, global, output),
