@@ -1,5 +1,6 @@
 //! `vecdb import`: what `vecdb export` wrote, into a collection.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +64,15 @@ pub fn run(
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
     let path = global.database_path()?;
+    let is_stream = arguments.file == Path::new("-");
+    if !is_stream {
+        // Where there is nothing to read, no empty database is left behind.
+        File::open(&arguments.file).map_err(|source| Error::Io {
+            action: "open",
+            path: arguments.file.clone(),
+            source,
+        })?;
+    }
     let interrupt = Interrupt::listen()?;
     let database = global.options().open(path)?;
     let mut meter = Meter::start(0, output);
@@ -72,7 +82,7 @@ pub fn run(
         interrupt.flow()
     });
     let collection = global.collection.as_deref();
-    let result = if arguments.file == Path::new("-") {
+    let result = if is_stream {
         database.import_from(io::stdin(), collection, options)
     } else {
         database.import(&arguments.file, collection, options)
