@@ -47,7 +47,7 @@ pub struct CheckOptions {
 impl CheckOptions {
     /// Beside reading every byte, takes apart what the bytes stand for: every text and its attributes are decoded and
     /// compared with the hash they were stored under (of texts that vecdb encoded), codes are computed anew from their
-    /// vectors, and walks have to come to every row of a graph. Takes some ten times as long.
+    /// vectors, and walks have to come to every row of a graph.
     #[must_use]
     pub fn deep(mut self) -> Self {
         self.deep = true;

@@ -22,7 +22,8 @@
 //! - during 4: the rename is atomic: as before it, or as after it.
 //! - during 5: some files are left that nobody names; the next open removes them.
 //!
-//! A write-ahead append is step 3 alone: one batch, fsynced, then acknowledged.
+//! A write-ahead append is step 3 alone: one batch, fsynced, then acknowledged. After it, and after each commit, `mark.rs` notes
+//! which entries must be there from now on; that note is never ahead of what is durable, and where it is behind it proves less.
 //!
 //! A merge takes steps 1 and 2 beside other commits: its file has a fresh name, which no manifest names before its own step
 //! 3, and the sweep that removes what nobody names runs only when a database opens. Its step 3 changes where sealed rows lie

@@ -44,9 +44,12 @@ pub(crate) struct Looked {
 /// # Errors
 /// [`Error::Locked`], [`Error::Io`].
 pub(crate) fn look(layout: &Layout, disk: &Disk) -> Result<Looked> {
-    let lock = Lock::acquire(layout.root(), &disk.0)?;
-    let examined = examine(layout, disk)?;
-    Ok(Looked { examined, lock })
+    let mut looked = Looked {
+        lock: Lock::acquire(layout.root(), &disk.0)?,
+        examined: Examined::default(),
+    };
+    looked.examined = examine(layout, disk)?;
+    Ok(looked)
 }
 
 impl Looked {
@@ -66,6 +69,8 @@ struct Catalog {
     manifest: Manifest,
     wal: Vec<(u64, Result<WalEntry>)>,
     mark: Option<Mark>,
+    /// Why it had to be read without sled's snapshots of its log.
+    damage: Option<Error>,
 }
 
 /// Looks at MANIFEST and catalog. The caller holds the lock.
@@ -77,7 +82,11 @@ pub(super) fn examine(layout: &Layout, disk: &Disk) -> Result<Examined> {
     };
     // As with the writer's open: no MANIFEST and no segment, and nothing was acknowledged yet.
     let is_new = file.is_none() && manifest_damage.is_none() && !holds_segments(layout)?;
-    let catalog = read_catalog(layout, disk);
+    let catalog = match read_catalog(layout, disk) {
+        // A full disk, say, on which no copy can be made.
+        Err(error) if !matches!(error, Error::Catalog { .. }) => return Err(error),
+        catalog => catalog,
+    };
     let mut examined = Examined::default();
     match (file, catalog) {
         (Some(file), Ok(catalog)) => examined.compare(layout, file, catalog),
@@ -112,10 +121,7 @@ impl Examined {
         if *found == file {
             return self.take(layout, file, catalog);
         }
-        let what = format!(
-            "it is not what MANIFEST says (sequence numbers {} and {})",
-            found.seq, file.seq
-        );
+        let what = differs(found, &file);
         let damage = Error::catalog(&layout.meta(), what);
         self.take(layout, file, catalog);
         self.catalog_damage = Some(damage);
@@ -127,7 +133,9 @@ impl Examined {
             manifest: of_catalog,
             mut wal,
             mark,
+            damage,
         } = catalog;
+        self.catalog_damage = damage;
         if mark.is_some_and(|mark| mark.seq > manifest.seq) {
             let what = "it is older than what was acknowledged";
             self.catalog_damage = Some(Error::catalog(&layout.meta(), what));
@@ -149,6 +157,14 @@ impl Examined {
         self.unsealed = whole.collect();
         self.manifest = Some(manifest);
     }
+}
+
+/// What is wrong with a catalog that has not what MANIFEST has.
+pub(super) fn differs(catalog: &Manifest, file: &Manifest) -> String {
+    format!(
+        "it is not what MANIFEST says (sequence numbers {} and {})",
+        catalog.seq, file.seq
+    )
 }
 
 /// How many entries do not decode, or are not there though the mark says that they were acknowledged.
@@ -179,19 +195,23 @@ fn read_catalog(layout: &Layout, disk: &Disk) -> Result<Catalog> {
         match read {
             Ok(catalog) => {
                 let _ = disk.0.remove_folder(&copy);
-                return Ok(catalog);
+                let damage = first.map(|error| of(folder, error));
+                return Ok(Catalog { damage, ..catalog });
             }
             Err(error) => first = first.or(Some(error)),
         }
     }
     // What stays is swept by the next open.
     let _ = disk.0.remove_folder(&copy);
-    let error = first.expect("it was tried twice");
-    Err(match error {
-        // The copy is nothing that the user knows of.
+    Err(of(folder, first.expect("it was tried twice")))
+}
+
+/// The error of a copy as that of what was copied: the copy is nothing that the user knows of.
+fn of(folder: &Path, error: Error) -> Error {
+    match error {
         Error::Catalog { what, .. } => Error::catalog(folder, what),
         other => other,
-    })
+    }
 }
 
 fn read_copy(copy: &Path, disk: &Disk) -> Result<Catalog> {
@@ -201,6 +221,7 @@ fn read_copy(copy: &Path, disk: &Disk) -> Result<Catalog> {
             manifest: catalog::read_manifest(&kv)?,
             wal: catalog::scan_wal(&kv)?,
             mark: Mark::read(copy),
+            damage: None,
         })
     })
 }

@@ -68,12 +68,10 @@ impl Opened {
         match file {
             Some(file) if file == manifest => {}
             Some(file) if file.seq < manifest.seq => manifest.write(&**dir, &layout)?,
+            // MANIFEST bears a checksum of the whole of it.
             Some(file) => {
-                let what = format!(
-                    "it is not what the catalog has (sequence numbers {} and {})",
-                    file.seq, manifest.seq
-                );
-                return Err(Error::damaged(&layout.manifest(), 0, what));
+                let what = examine::differs(&manifest, &file);
+                return Err(Error::catalog(&layout.meta(), what));
             }
             None if is_new && manifest.seq == 0 => manifest.write(&**dir, &layout)?,
             None => return Err(missing(&layout)),

@@ -443,7 +443,7 @@ fn a_manifest_ahead_of_the_catalog_or_missing_is_damage() {
     };
     drop(opened);
     ahead.write(&SystemDir, &layout).expect("writes");
-    assert!(matches!(open(&root).err(), Some(Error::Damaged { .. })));
+    assert!(matches!(open(&root).err(), Some(Error::Catalog { .. })));
     std::fs::remove_file(layout.manifest()).expect("there");
     assert!(matches!(open(&root).err(), Some(Error::Damaged { .. })));
 }
@@ -609,7 +609,7 @@ fn calls_of_an_older_catalog_are_not_made_again() {
     drop(opened);
     std::fs::remove_dir_all(layout.meta()).expect("there");
     std::fs::rename(&older, layout.meta()).expect("moves");
-    assert!(matches!(open(&root).err(), Some(Error::Damaged { .. })));
+    assert!(matches!(open(&root).err(), Some(Error::Catalog { .. })));
     let (opened, mended) = mend(&root);
     assert_eq!(opened.store.manifest(), &manifest);
     assert!(opened.unsealed.is_empty(), "they are in the segment");

@@ -324,6 +324,40 @@ fn a_flipped_bit_is_found_and_exits_2() {
     );
 }
 
+#[test]
+fn a_repair_names_what_is_lost_keeps_the_rest_and_exits_0() {
+    let place = Place::with_notes();
+    let segment = largest_file(&place.db());
+    let mut bytes = std::fs::read(&segment).expect("the segment");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(&segment, &bytes).expect("the segment");
+    place.run("query x").fails_saying(&["vecdb check --repair"]);
+    let again = Place::empty();
+    crate::command::copy_folder(&place.db(), &again.db());
+
+    let repaired = place.run("check --repair --json").exits(0).object();
+    assert_eq!(repaired["problems"], serde_json::json!([]));
+    let affected = &repaired["affected"][0];
+    assert_eq!(affected["effect"], "lost");
+    assert_eq!(affected["unnamed"], 0);
+    let ids = affected["ids"].as_array().expect("a list");
+    assert!((1..99).contains(&ids.len()), "{repaired}");
+    let left = place.run("list --json").exits(0).objects();
+    assert_eq!(left.len() + ids.len(), 99);
+    place.run("check").exits(0).says(&["aside"]);
+    place.run("check --deep").exits(0);
+
+    let ran = again.run("check --repair").exits(0).says(&["is now"]);
+    assert!(ran.out.contains("is now sound"), "{}", ran.out);
+    for id in ids {
+        let line = format!("\n  {}\n", id.as_str().expect("a string"));
+        assert!(ran.out.contains(&line), "{}", ran.out);
+    }
+    let ran = again.run("check --repair").exits(0);
+    assert!(ran.out.contains("is sound"), "{}", ran.out);
+}
+
 fn largest_file(folder: &std::path::Path) -> std::path::PathBuf {
     let mut folders = vec![folder.to_path_buf()];
     let mut largest = (0, folder.to_path_buf());

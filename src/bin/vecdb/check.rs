@@ -36,7 +36,7 @@ Exit codes: 0 sound, or now sound (with --repair: also where something is lost),
 /// How thoroughly, and whether to change anything.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Decode every text, recompute every code, walk every graph; takes some ten times as long
+    /// Beside reading every byte, decode every text, recompute every code, walk every graph
     #[arg(long)]
     pub deep: bool,
     /// Repair what is damaged, and say what is lost

@@ -2,27 +2,41 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Every answer that a segment gives; errors are fine, panics are not.
-fn use_all(segment: &Segment) {
+/// Every answer that a segment gives, as text; `None` for an error. Errors are fine, panics are not.
+fn answers(segment: &Segment) -> Vec<Option<String>> {
+    fn told<T: std::fmt::Debug>(answer: Result<T>) -> Option<String> {
+        answer.ok().map(|answer| format!("{answer:?}"))
+    }
+    let mut all = Vec::new();
     for document in 0..segment.documents() {
-        let _ = segment.text(document);
-        let _ = segment.attributes(document);
+        all.push(told(segment.text(document)));
+        all.push(told(segment.attributes(document)));
         assert_eq!(segment.find(segment.document_id(document)), Some(document));
     }
     for row in 0..segment.rows() {
-        let _ = segment.passage_text(row);
+        all.push(told(segment.passage_text(row)));
+        all.push(told(segment.vector(row)));
     }
     for filter in ["lang", "year", "tags"] {
-        let _ = segment.matching(&Filter::equal(filter, "en").or(Filter::less(filter, 2_005)));
+        let filter = Filter::equal(filter, "en").or(Filter::less(filter, 2_005));
+        all.push(told(segment.matching_rows(&filter)));
     }
     let wanted: RoaringBitmap = (0..segment.rows()).step_by(2).collect();
     let query = vec![0.25; segment.spec().dimension];
     for selection in [Pick::All, Pick::Only(&wanted), Pick::Except(&wanted)] {
-        let _ = segment.best(&query, 3, selection);
+        all.push(told(segment.best(&query, 3, selection)));
+    }
+    all
+}
+
+/// A damaged segment answers as before, or not at all.
+fn assert_never_other(segment: &Segment, good: &[Option<String>], what: &str) {
+    for (now, good) in answers(segment).iter().zip(good) {
+        assert!(now.is_none() || now == good, "{what}: {now:?} for {good:?}");
     }
 }
 
-fn whole_file() -> Vec<u8> {
+pub(super) fn whole_file() -> Vec<u8> {
     static FILE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
     FILE.get_or_init(|| bytes_of(72, &widened(mixed_documents(&mut Random(21)), 9), 1))
         .clone()
@@ -31,6 +45,8 @@ fn whole_file() -> Vec<u8> {
 #[test]
 fn every_flipped_bit_is_told() {
     let bytes = whole_file();
+    let good = answers(&open(bytes.clone()).expect("whole"));
+    assert!(good.iter().all(Option::is_some));
     let sections = Sections::open(
         Map::copy(&bytes, Path::new("a.seg")).expect("not empty"),
         Path::new("a.seg"),
@@ -56,11 +72,36 @@ fn every_flipped_bit_is_told() {
                 );
                 assert!(segment.verify().is_err(), "byte {at}");
                 if at % 5 == 0 {
-                    use_all(&segment);
+                    assert_never_other(&segment, &good, &format!("byte {at}"));
                 }
             }
         }
     }
+}
+
+#[test]
+fn no_flipped_bit_of_any_section_changes_an_answer() {
+    // All sections of this one hold something, but for the orphans.
+    let whole = std::fs::read(golden::golden_file(3)).expect("committed with the code");
+    let segment = open(whole.clone()).expect("whole");
+    let good = answers(&segment);
+    assert!(good.iter().all(Option::is_some));
+    let mut random = Random(27);
+    let mut empty = 0;
+    for &kind in Kind::ALL {
+        let range = segment.sections.range(kind);
+        empty += usize::from(range.is_empty());
+        for _ in 0..6.min(range.len()) {
+            let at = range.start + (random.next() % range.len() as u64) as usize;
+            let bit = random.next() % 8;
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << bit;
+            let Ok(flipped) = open(flipped) else { continue };
+            assert!(!flipped.damage().is_empty(), "{kind:?}");
+            assert_never_other(&flipped, &good, &format!("{kind:?} byte {at} bit {bit}"));
+        }
+    }
+    assert!(empty <= 1, "{empty} sections are empty");
 }
 
 #[test]
@@ -137,7 +178,7 @@ fn forge(bytes: &mut [u8], sections: &[(Kind, Range<usize>)], footer: usize) {
 }
 
 /// Opens `bytes` after `change`, given the range of each section, made it lie with right checksums.
-fn open_forged(
+pub(super) fn open_forged(
     mut bytes: Vec<u8>,
     change: impl FnOnce(&mut [u8], &dyn Fn(Kind) -> Range<usize>),
 ) -> Result<Segment> {
@@ -206,7 +247,7 @@ proptest! {
         }
         if let Ok(segment) = open(bytes) {
             let _ = segment.verify();
-            use_all(&segment);
+            answers(&segment);
         }
     }
 
@@ -224,7 +265,7 @@ proptest! {
         });
         if let Ok(segment) = forged {
             let _ = segment.verify();
-            use_all(&segment);
+            answers(&segment);
         }
     }
 }

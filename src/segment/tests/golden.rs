@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use super::*;
 
 /// A committed segment of a format. It must open and answer for ever, or a migration must exist.
-fn golden_file(version: u32) -> PathBuf {
+pub(super) fn golden_file(version: u32) -> PathBuf {
     let name = format!("tests/golden/segment-{version}.seg");
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }

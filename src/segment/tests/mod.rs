@@ -2,6 +2,7 @@
 //! their documentation says, and damage is always told.
 
 mod damage;
+mod deep;
 mod filters;
 mod golden;
 mod merging;
