@@ -57,7 +57,7 @@ pub struct Exported {
 enum Writer<W: Write + Send> {
     JsonLines(jsonl::Writer<W>),
     #[cfg(feature = "parquet")]
-    Parquet(columns::Writer<W>),
+    Parquet(Box<columns::Writer<W>>),
 }
 
 impl Collection {
@@ -118,7 +118,10 @@ impl<W: Write + Send> Writer<W> {
         match format {
             ExportFormat::JsonLines => jsonl::Writer::new(out, header).map(Self::JsonLines),
             #[cfg(feature = "parquet")]
-            ExportFormat::Parquet => columns::Writer::new(out, header).map(Self::Parquet),
+            ExportFormat::Parquet => {
+                let writer = columns::Writer::new(out, header)?;
+                Ok(Self::Parquet(Box::new(writer)))
+            }
         }
     }
 

@@ -35,7 +35,7 @@ pub struct Imported {
 enum Reader<'a> {
     JsonLines(jsonl::Reader<'a>),
     #[cfg(feature = "parquet")]
-    Parquet(columns::Reader<'a>),
+    Parquet(Box<columns::Reader<'a>>),
 }
 
 impl Database {
@@ -252,7 +252,7 @@ impl<'a> Reader<'a> {
         #[cfg(feature = "parquet")]
         {
             let (header, reader) = columns::Reader::open(file, name)?;
-            Ok((header, Self::Parquet(reader)))
+            Ok((header, Self::Parquet(Box::new(reader))))
         }
         #[cfg(not(feature = "parquet"))]
         Err(Error::Input {
