@@ -64,8 +64,9 @@ pub mod setup;
 
 pub use database::{
     Added, Affected, BatchOptions, CheckOptions, Collection, CollectionInfo, CollectionOptions,
-    Compacted, Database, DatabaseOptions, Documents, Effect, Hit, IntoFilter, Merging, Progress,
-    Query, Recall, RecallOptions, Repaired, Report, Residency, Scored, Stage,
+    Compacted, Database, DatabaseOptions, Documents, Effect, ExportFormat, ExportOptions, Exported,
+    Hit, Imported, IntoFilter, Merging, Progress, Purged, Query, Recall, RecallOptions, Repaired,
+    Report, Residency, Scored, SnapshotOptions, Snapshotted, Stage,
 };
 pub use document::{Document, Fields, Value};
 pub use error::{Error, Result};

@@ -115,6 +115,18 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// A vector that was stored before, bit by bit as it was; another one as [`Metric::prepare`] makes it.
+    ///
+    /// # Errors
+    /// As [`Metric::prepare`].
+    pub(crate) fn keep(self, vector: Vector) -> Result<Vector> {
+        // Of its length in f64 what rounding its components leaves.
+        if self == Self::Cosine && (vector.norm() - 1.0).abs() < 1e-5 {
+            return Ok(vector);
+        }
+        self.prepare(vector)
+    }
+
     /// The vector as it is stored, and as a query is compared: shape unchanged.
     ///
     /// # Errors

@@ -255,7 +255,7 @@ assert_eq!((added.added, added.passages), (1, 1));
                 .flat_map(|x| x.to_le_bytes())
                 .collect();
             let prepared = Prepared::new(document, &bytes);
-            if has_already(&snapshot, &prepared) {
+            if has_already(&snapshot, &prepared.id, prepared.content_hash) {
                 added.unchanged += 1;
                 continue;
             }
@@ -358,7 +358,8 @@ assert_eq!((added.added, added.passages), (1, 1));
         let prepared = documents
             .into_iter()
             .map(|d| Prepared::new(d, encoder.record.fingerprint.as_bytes()));
-        let (known, new): (Vec<_>, Vec<_>) = prepared.partition(|d| has_already(&snapshot, d));
+        let (known, new): (Vec<_>, Vec<_>) =
+            prepared.partition(|d| has_already(&snapshot, &d.id, d.content_hash));
         added.unchanged += known.len() as u64;
         let (embedded, cost) = self.inner.encoder.embed(new)?;
         added.spend(cost);
@@ -381,9 +382,10 @@ impl Encoding {
     }
 }
 
-fn has_already(snapshot: &Snapshot, document: &Prepared) -> bool {
-    let found = snapshot.find(&document.id);
-    found.is_some_and(|(part, at)| snapshot.parts[part].content_hash(at) == document.content_hash)
+/// Is there a live document with this id and content?
+pub(super) fn has_already(snapshot: &Snapshot, id: &str, content_hash: u128) -> bool {
+    let found = snapshot.find(id);
+    found.is_some_and(|(part, at)| snapshot.parts[part].content_hash(at) == content_hash)
 }
 
 /// A collection's live documents, as they were when it was asked.

@@ -66,7 +66,7 @@ impl Prepared {
         self.with_passages(passages)
     }
 
-    fn with_passages(self, passages: Vec<EmbeddedPassage>) -> EmbeddedDocument {
+    pub fn with_passages(self, passages: Vec<EmbeddedPassage>) -> EmbeddedDocument {
         let Self {
             id,
             text,

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 const BATCH_DOCUMENTS: usize = 256;
 const BATCH_TEXT_BYTES: usize = 64 << 10;
 /// Text in memory that waits for its segment.
-const SEAL_TEXT_BYTES: usize = 64 << 20;
+pub(super) const SEAL_TEXT_BYTES: usize = 64 << 20;
 
 /// Where a long call stands.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ pub enum Stage {
     Sealing,
 }
 
-type Callback<'a> = Box<dyn FnMut(&Progress) -> ControlFlow<()> + 'a>;
+pub(super) type Callback<'a> = Box<dyn FnMut(&Progress) -> ControlFlow<()> + 'a>;
 
 /// Settings of [`Collection::ingest`].
 #[derive(Default)]
@@ -58,6 +58,25 @@ impl<'a> BatchOptions<'a> {
     pub fn progress(mut self, callback: impl FnMut(&Progress) -> ControlFlow<()> + 'a) -> Self {
         self.progress = Some(Box::new(callback));
         self
+    }
+}
+
+impl<'a> BatchOptions<'a> {
+    pub(super) fn into_callback(self) -> Option<Callback<'a>> {
+        self.progress
+    }
+}
+
+impl Progress {
+    /// Nothing is done yet.
+    pub(super) fn start(stage: Stage) -> Self {
+        Self {
+            stage,
+            documents: 0,
+            text_bytes: 0,
+            passages: 0,
+            durable_documents: 0,
+        }
     }
 }
 
@@ -78,14 +97,8 @@ pub(super) fn run(
     mut documents: impl Iterator<Item = Result<Document>>,
     options: BatchOptions<'_>,
 ) -> Result<Added> {
-    let progress = Progress {
-        stage: Stage::Encoding,
-        documents: 0,
-        text_bytes: 0,
-        passages: 0,
-        durable_documents: 0,
-    };
-    let callback = options.progress;
+    let progress = Progress::start(Stage::Encoding);
+    let callback = options.into_callback();
     let mut run = Run {
         collection,
         encoder: None,

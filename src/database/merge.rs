@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use roaring::RoaringBitmap;
 
 use super::inner::{Inner, State};
-use super::merge_policy::{Size, due};
+use super::merge_policy::{Size, due, holding_dead};
 use super::part::{Body, Part, Snapshot};
 use super::write::put_record;
 use crate::error::{Error, Result};
@@ -104,7 +104,7 @@ pub struct Compacted {
 }
 
 impl Compacted {
-    fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         self.merges += other.merges;
         self.segments += other.segments;
         self.passages += other.passages;
@@ -139,7 +139,7 @@ impl InHand {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.sources().names.is_empty()
     }
 
@@ -214,6 +214,18 @@ struct Source {
     buried: Arc<RoaringBitmap>,
 }
 
+/// The sealed parts that are neither being merged nor damaged.
+#[derive(Default)]
+struct Free {
+    /// Where they are among all parts, and how large.
+    places: Vec<usize>,
+    sizes: Vec<Size>,
+    /// How many rows one merge of them may have.
+    limit: u64,
+    /// A graph is being built already.
+    beside_a_large_one: bool,
+}
+
 /// The new segment, whole and durable under its name.
 struct Written {
     segment: Segment,
@@ -261,7 +273,16 @@ impl Inner {
     /// Makes the next due merge of at most `most_rows` rows; `None` if nothing is due. A source that is damaged is left out,
     /// and the others are merged: [`InHand::damage`] tells of it.
     pub(super) fn merge_next(&self, most_rows: u64, stop: Stop<'_>) -> Result<Option<Compacted>> {
-        while let Some(begun) = self.pick(most_rows)? {
+        self.merge_chosen(&|snapshot| self.due_of(snapshot, most_rows), stop)
+    }
+
+    /// Merges the sealed parts of the first collection where `choose` gives any. They are those that a merge may have now.
+    pub(super) fn merge_chosen(
+        &self,
+        choose: &dyn Fn(&Snapshot) -> Vec<usize>,
+        stop: Stop<'_>,
+    ) -> Result<Option<Compacted>> {
+        while let Some(begun) = self.pick(choose)? {
             let names = begun.hold.names.clone();
             match self.merge(begun, stop) {
                 Err(error) if self.in_hand.leave_out(&names, &error) => {}
@@ -301,8 +322,27 @@ impl Inner {
 
     /// The places of the sealed parts that are to be merged next, apart from those that are being merged and the damaged.
     pub(super) fn due_of(&self, snapshot: &Snapshot, most_rows: u64) -> Vec<usize> {
+        let free = self.free(snapshot);
+        let due = due(&free.sizes, free.limit.min(most_rows));
+        due.into_iter().map(|at| free.places[at]).collect()
+    }
+
+    /// The places of sealed parts that hold deleted rows, apart from those that are being merged and the damaged. As many
+    /// as fit into one merge; a part that is too large for any is chosen alone.
+    pub(super) fn holding_dead(&self, snapshot: &Snapshot) -> Vec<usize> {
+        let free = self.free(snapshot);
+        let mut chosen = holding_dead(&free.sizes, free.limit);
+        if chosen.is_empty() && !free.beside_a_large_one {
+            chosen = holding_dead(&free.sizes, u64::MAX);
+            chosen.truncate(1);
+        }
+        chosen.into_iter().map(|at| free.places[at]).collect()
+    }
+
+    /// What a merge may take now.
+    fn free(&self, snapshot: &Snapshot) -> Free {
         let Some(dimension) = snapshot.record.dimension else {
-            return Vec::new();
+            return Free::default();
         };
         let limit = self
             .settings
@@ -331,10 +371,13 @@ impl Inner {
             }
             _ => None,
         };
-        let parts = snapshot.parts.iter().enumerate();
-        let (places, sizes): (Vec<usize>, Vec<Size>) = parts.filter_map(size).unzip();
-        let due = due(&sizes, limit.min(most_rows));
-        due.into_iter().map(|at| places[at]).collect()
+        let (places, sizes) = snapshot.parts.iter().enumerate().filter_map(size).unzip();
+        Free {
+            places,
+            sizes,
+            limit,
+            beside_a_large_one: in_hand.large,
+        }
     }
 
     /// How many sealed parts are being merged, or are to be merged next.
@@ -347,12 +390,12 @@ impl Inner {
         in_hand + self.due_of(snapshot, u64::MAX).len()
     }
 
-    fn pick(&self, most_rows: u64) -> Result<Option<Begun<'_>>> {
+    fn pick(&self, choose: &dyn Fn(&Snapshot) -> Vec<usize>) -> Result<Option<Begun<'_>>> {
         let mut guard = self.lock_writer()?;
         let writer = self.writer(&mut guard)?;
         for state in self.states() {
             let snapshot = state.snapshot();
-            let due = self.due_of(&snapshot, most_rows);
+            let due = choose(&snapshot);
             let Some(spec) = snapshot.spec().filter(|_| !due.is_empty()) else {
                 continue;
             };
@@ -509,17 +552,17 @@ impl Died {
     }
 }
 
-type Callback<'a> = &'a mut (dyn FnMut(&Compacted) -> ControlFlow<()> + Send);
+pub(super) type Callback<'a> = &'a mut (dyn FnMut(&Compacted) -> ControlFlow<()> + Send);
 
 /// A callback that is called from many threads, not too often, and whose answer all of them hear.
-struct Asking<'a> {
+pub(super) struct Asking<'a> {
     /// And when it was called.
     callback: Mutex<(Callback<'a>, Option<Instant>)>,
     stop: AtomicBool,
 }
 
 impl<'a> Asking<'a> {
-    fn new(callback: Callback<'a>) -> Self {
+    pub fn new(callback: Callback<'a>) -> Self {
         Self {
             callback: Mutex::new((callback, None)),
             stop: AtomicBool::new(false),
@@ -527,7 +570,7 @@ impl<'a> Asking<'a> {
     }
 
     /// Is the work to stop? Asks the callback, but unless it must be asked `now`, only if it was not asked lately.
-    fn ask(&self, done: &Compacted, now: bool) -> bool {
+    pub fn ask(&self, done: &Compacted, now: bool) -> bool {
         let callback = if now {
             Some(self.callback.lock().unwrap_or_else(PoisonError::into_inner))
         } else {

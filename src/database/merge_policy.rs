@@ -71,6 +71,11 @@ pub(super) fn due(segments: &[Size], limit: u64) -> Vec<usize> {
     chosen
 }
 
+/// The segments that hold dead rows, however few, the smallest first: as many as have at most `limit` live rows together.
+pub(super) fn holding_dead(segments: &[Size], limit: u64) -> Vec<usize> {
+    within(segments, by_size(segments, |size| size.dead > 0), limit)
+}
+
 fn too_many(segments: &[Size], limit: u64) -> Vec<usize> {
     let small = by_size(segments, |size| size.live() <= limit / 2);
     let tier = |at: usize| segments[at].tier();

@@ -17,8 +17,11 @@
 //! | `write.rs` | add, delete, seal |
 //! | `merge.rs` | segments → fewer segments |
 //! | `merge_policy.rs` | which ones, and when |
+//! | `purge/` | no byte of what is deleted stays |
 //! | `background.rs` | the threads that seal and merge without being asked |
 //! | `ingest.rs` | a stream of documents in bounded memory |
+//! | `snapshot.rs` | a copy that is a database itself |
+//! | `transfer/` | a collection as a file, and back |
 //! | `query.rs` | `Query` and what it answers |
 //! | `batch.rs` | queries → answers, one or many in parallel |
 //! | `example.rs` | documents to be like, or not → a vector |
@@ -41,10 +44,13 @@ mod inner;
 mod merge;
 mod merge_policy;
 mod part;
+mod purge;
 mod query;
 mod recall;
 mod repair;
 mod search;
+mod snapshot;
+mod transfer;
 mod write;
 
 use std::io::ErrorKind;
@@ -57,9 +63,12 @@ pub use check::{CheckOptions, Report};
 pub use collection::{Added, Collection, CollectionInfo, CollectionOptions, Documents};
 pub use ingest::{BatchOptions, Progress, Stage};
 pub use merge::{Compacted, Merging};
+pub use purge::Purged;
 pub use query::{Hit, IntoFilter, Query, Scored};
 pub use recall::{Recall, RecallOptions};
 pub use repair::{Affected, Effect, Repaired};
+pub use snapshot::{SnapshotOptions, Snapshotted};
+pub use transfer::{ExportFormat, ExportOptions, Exported, Imported};
 
 pub use crate::segment::Residency;
 
@@ -372,6 +381,39 @@ impl Database {
         mut progress: impl FnMut(&Compacted) -> ControlFlow<()> + Send,
     ) -> Result<Compacted> {
         self.0.compact(&mut progress)
+    }
+
+    /// Erases what was deleted or replaced: no file in the database's folder holds its text or its vectors afterwards. All
+    /// segments with deleted passages are written anew, however few these are and however much memory that takes; the
+    /// catalog is too, since its log keeps what passed through it. Then every byte of every file, and every stored document,
+    /// is searched for stretches of what was erased: see [`Purged`]. `progress` is as in [`Database::compact`].
+    ///
+    /// It is about files. The disk may keep the bytes of a removed file where nobody looks; a reader in another process
+    /// keeps the files of its snapshot until it lets go of it; and a snapshot or a backup elsewhere keeps what it has.
+    ///
+    /// ```
+    /// # use std::ops::ControlFlow;
+    /// # use vecdb::{CollectionOptions, Database, Document, Vector};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let db = Database::open(folder.path().join("t.vecdb"))?;
+    /// # let points = db.create_collection("points", CollectionOptions::vectors(2))?;
+    /// # let vector = Vector::new(vec![0.6, 0.8])?;
+    /// # points.add_vectors([(Document::new("a", "kept"), vector.clone())])?;
+    /// points.add_vectors([(Document::new("b", "nobody is to read this"), vector)])?;
+    /// points.delete(["b"])?;
+    /// let purged = db.purge(|_| ControlFlow::Continue(()))?;
+    /// assert!(purged.is_proved() && purged.documents == 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], [`Error::ReadOnly`], or something could not be written. [`Error::Damaged`] if a segment is not
+    /// as it was written: what it holds is not erased. What was written anew before stays so.
+    pub fn purge(
+        &self,
+        mut progress: impl FnMut(&Compacted) -> ControlFlow<()> + Send,
+    ) -> Result<Purged> {
+        self.0.purge(&mut progress)
     }
 
     /// What kept the last merge or seal in the background from being made, if it failed; it is tried again. Nothing

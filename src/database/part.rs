@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use roaring::RoaringBitmap;
 
-use crate::document::{Document, EmbeddedDocument};
+use crate::document::{Document, EmbeddedDocument, EmbeddedPassage};
 use crate::error::Result;
 use crate::segment::{self, BuildOptions, Segment, SegmentSpec, SlotSet};
 use crate::store::{CollectionRecord, SegmentRecord};
+use crate::vector::Vector;
 
 /// A collection as one reader sees it. Never changed: writers publish a new one.
 #[derive(Clone)]
@@ -287,6 +288,30 @@ impl Part {
             .zip(0..)
             .filter(|&(_, at)| !self.is_dead(at));
         live.map(|(document, _)| Arc::clone(document)).collect()
+    }
+
+    /// The document with its passages and their vectors, as it is stored.
+    pub fn embedded(&self, document: u32) -> Result<Arc<EmbeddedDocument>> {
+        let segment = match &self.body {
+            Body::Memory(memory) => return Ok(Arc::clone(&memory.documents[document as usize])),
+            Body::Sealed { segment, .. } => segment,
+        };
+        let passage = |row| {
+            Ok(EmbeddedPassage {
+                range: segment.range(row),
+                vector: Vector::new(segment.vector(row)?)?,
+            })
+        };
+        Ok(Arc::new(EmbeddedDocument {
+            id: segment.document_id(document).to_owned(),
+            text: segment.text(document)?,
+            attributes: segment.attributes(document)?,
+            content_hash: segment.content_hash(document),
+            passages: segment
+                .rows_of(document)
+                .map(passage)
+                .collect::<Result<_>>()?,
+        }))
     }
 
     /// The document as it was added.

@@ -103,7 +103,7 @@ pub(crate) use salvage::named_documents;
 use search::Walkable;
 use sections::Sections;
 pub(crate) use slots::{Selection, SlotSet};
-pub(crate) use source::Stop;
+pub(crate) use source::{Stop, check};
 use text::TextIndex;
 use vectors::{AnyCodes, Codes, Keys, Order, Rows, Space};
 

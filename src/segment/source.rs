@@ -207,7 +207,10 @@ fn wrong<T>(document: &EmbeddedDocument, what: &str) -> Result<T> {
 }
 
 /// Checks what a segment's tables promise of one document.
-fn check(document: &EmbeddedDocument, dimension: usize) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Document`], [`Error::Dimension`].
+pub(crate) fn check(document: &EmbeddedDocument, dimension: usize) -> Result<()> {
     if document.id.len() > MAX_ID_BYTES {
         return wrong(document, "its id is too long");
     }

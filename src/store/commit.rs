@@ -47,6 +47,8 @@
 //! and nothing else: the new segment's tombstones tell what was sealed as deleted by then, the write-ahead rows stay, and
 //! replaying them over the new segments gives what replaying them over the old ones gave. So the cases above hold for it.
 //!
+//! The catalog is made anew (`renew.rs`) between commits, without the past that sled's log keeps.
+//!
 //! # A write that fails
 //!
 //! (A full disk, a failing device.) In step 1 or 2 nothing has changed: what was written is removed, or swept by the next
@@ -147,6 +149,11 @@ impl Store {
         self.layout.segment(name)
     }
 
+    /// Every file in `segments/` that is current.
+    pub fn segment_files(&self) -> HashSet<PathBuf> {
+        files(&self.layout, &self.manifest)
+    }
+
     /// The error for a catalog that contradicts the segments.
     pub fn inconsistent(&self, what: impl Into<String>) -> Error {
         Error::catalog(self.kv.folder(), what)
@@ -169,7 +176,7 @@ impl Store {
         Ok(())
     }
 
-    fn put_mark(&mut self) {
+    pub(super) fn put_mark(&mut self) {
         let mark = Mark {
             seq: self.manifest.seq,
             first: self.first_wal,
@@ -282,7 +289,7 @@ impl Store {
         applied
     }
 
-    fn usable(&self) -> Result<()> {
+    pub(super) fn usable(&self) -> Result<()> {
         if self.failed {
             return Err(Error::catalog(
                 self.kv.folder(),

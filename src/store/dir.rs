@@ -25,6 +25,8 @@ pub(crate) trait Dir: Send + Sync {
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>>;
     /// Puts `from` in the place of `to`, atomically.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file another name beside the one that it has.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes renames, creations and removals inside `folder` durable.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
     /// Removes a file.
@@ -78,6 +80,10 @@ impl Dir for SystemDir {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {

@@ -177,7 +177,13 @@ pub(super) fn lost<T>(wal: &[(u64, Result<T>)], mark: Option<Mark>) -> u64 {
 
 /// Reads a copy of the catalog; where that does not open, one without sled's snapshots of its log, which it can do without.
 fn read_catalog(layout: &Layout, disk: &Disk) -> Result<Catalog> {
-    let found = [layout.meta(), layout.unfinished_meta()];
+    // One that was made anew and did not get its place yet is whole, and says the same.
+    let found = [
+        layout.next_meta(),
+        layout.meta(),
+        layout.old_meta(),
+        layout.unfinished_meta(),
+    ];
     let Some(folder) = found.iter().find(|folder| folder.join("db").exists()) else {
         return Err(Error::catalog(&layout.meta(), "it is missing"));
     };

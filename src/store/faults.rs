@@ -262,8 +262,11 @@ impl State {
                 old
             };
             let Some(id) = chosen else { continue };
-            if path.is_dir() {
-                self.forget(&path, &image.join(name), chance);
+            // A folder may have another name by now, or be gone.
+            let moved = self.ids.iter().find(|(_, other)| *other == id);
+            let inside = moved.map_or(path.clone(), |(now, _)| now.clone());
+            if inside.is_dir() || self.synced_names.contains_key(&inside) {
+                self.forget(&inside, &image.join(name), chance);
                 continue;
             }
             let current = new
@@ -343,7 +346,9 @@ fn old_block(bytes: &[u8], at: usize) -> &[u8] {
 
 /// Snapshots of sled's log, which it syncs itself, and its folder for what never comes.
 fn is_sleds_own(path: &Path) -> bool {
-    folder_of(path).ends_with("meta") && !path.ends_with("db") && !path.ends_with("conf")
+    let folder = folder_of(path).file_name().unwrap_or_default();
+    let of_sled = folder.to_string_lossy().starts_with("meta");
+    of_sled && !path.ends_with("db") && !path.ends_with("conf")
 }
 
 /// A line of the trace.
@@ -451,6 +456,15 @@ impl Dir for FaultyDir {
             .into_iter()
             .map(|(folder, names)| (moved(&folder), names))
             .collect();
+        Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step("link", to)?;
+        SystemDir.link(from, to)?;
+        let mut state = self.state();
+        let id = state.id(from);
+        state.ids.insert(to.to_path_buf(), id);
         Ok(())
     }
 

@@ -54,9 +54,12 @@ impl Batch {
     }
 }
 
+/// A key and its value.
+type Pair = (Vec<u8>, Vec<u8>);
+
 /// An ordered map of bytes on disk.
 pub(super) struct Kv {
-    /// `None` only while it is dropped.
+    /// `None` while it is dropped, and after an exchange of its folder that failed.
     db: Option<sled::Db>,
     folder: PathBuf,
     dir: Arc<dyn Dir>,
@@ -108,31 +111,49 @@ impl Kv {
         guarded(&self.folder, read)
     }
 
+    /// Lets go of the folder while `exchange` puts another in its place, and goes on with what is there then.
+    pub fn exchange(&mut self, exchange: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.close();
+        exchange()?;
+        *self = Self::open(&self.folder.clone(), &Arc::clone(&self.dir))?;
+        Ok(())
+    }
+
+    fn db(&self) -> Result<&sled::Db> {
+        let closed = || {
+            Error::catalog(
+                &self.folder,
+                "it could not be exchanged; open the database again",
+            )
+        };
+        self.db.as_ref().ok_or_else(closed)
+    }
+
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let value = self.db().get(key).map_err(|e| self.failed(e))?;
+        let value = self.db()?.get(key).map_err(|e| self.failed(e))?;
         Ok(value.map(|v| v.to_vec()))
     }
 
     /// All pairs whose key starts with `prefix`, by key.
-    pub fn scan(
-        &self,
-        prefix: &[u8],
-    ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + use<'_> {
-        self.db().scan_prefix(prefix).map(|pair| {
+    pub fn scan(&self, prefix: &[u8]) -> impl Iterator<Item = Result<Pair>> + use<'_> {
+        let (db, closed) = match self.db() {
+            Ok(db) => (Some(db), None),
+            Err(error) => (None, Some(Err(error))),
+        };
+        let pairs = db.map(|db| db.scan_prefix(prefix));
+        let pairs = pairs.into_iter().flatten().map(|pair| {
             let (key, value) = pair.map_err(|e| self.failed(e))?;
             Ok((key.to_vec(), value.to_vec()))
-        })
+        });
+        pairs.chain(closed)
     }
 
     /// Applies the whole batch; durable when it returns.
     pub fn apply(&self, batch: Batch) -> Result<()> {
-        self.db().apply_batch(batch.0).map_err(|e| self.failed(e))?;
-        self.db().flush().map_err(|e| self.failed(e))?;
+        let db = self.db()?;
+        db.apply_batch(batch.0).map_err(|e| self.failed(e))?;
+        db.flush().map_err(|e| self.failed(e))?;
         self.sync("db")
-    }
-
-    fn db(&self) -> &sled::Db {
-        self.db.as_ref().expect("it is there until it is dropped")
     }
 
     fn sync(&self, name: &str) -> Result<()> {
@@ -149,11 +170,17 @@ impl Kv {
     }
 }
 
-impl Drop for Kv {
-    fn drop(&mut self) {
-        // sled fsyncs when it closes, and panics when that fails. All that was acknowledged was synced before.
+impl Kv {
+    /// sled fsyncs when it closes, and panics when that fails. All that was acknowledged was synced before.
+    fn close(&mut self) {
         let db = self.db.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+    }
+}
+
+impl Drop for Kv {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

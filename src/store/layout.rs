@@ -42,6 +42,16 @@ impl Layout {
         self.data.join("meta.new")
     }
 
+    /// A catalog made anew, whole, that is to take the place of the other.
+    pub fn next_meta(&self) -> PathBuf {
+        self.data.join("meta.next")
+    }
+
+    /// The catalog in whose place another was put.
+    pub fn old_meta(&self) -> PathBuf {
+        self.data.join("meta.old")
+    }
+
     /// A copy of the catalog, for those who look and must change nothing.
     pub fn meta_copy(&self) -> PathBuf {
         self.data.join("meta.copy")

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::dir::Dir;
+use super::dir::{Dir, write_atomically};
 use super::layout::Layout;
 use crate::error::{Error, Result};
 
@@ -113,6 +113,15 @@ impl Drop for Lock {
         // becomes its own program, and the lock lives as long as any copy.
         let _ = self.file.unlock();
     }
+}
+
+/// Makes the LOCK of a database that nobody has opened yet and that has nothing unsealed.
+pub(super) fn write_closed(layout: &Layout, dir: &dyn Dir) -> Result<()> {
+    let path = layout.root().join(NAME);
+    write_atomically(dir, &path, |out| {
+        out.write_all(CLOSED.as_bytes())
+            .map_err(Error::io("write", &path))
+    })
 }
 
 /// Did the last writer close in good order? Then MANIFEST and segments hold everything acknowledged.

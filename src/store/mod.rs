@@ -20,6 +20,8 @@
 //! | `catalog.rs` | keys and values of the catalog |
 //! | `commit.rs` | the order of a commit, proved case by case |
 //! | `rebuild.rs` | the catalog made anew from MANIFEST |
+//! | `renew.rs` | the catalog without what was ever removed from it |
+//! | `snapshot.rs` | a copy of a database while it is written to |
 //! | `recover.rs` | from what a crash left to a state that was committed |
 //! | `repair.rs` | FORMAT, MANIFEST and catalog made to agree again |
 
@@ -37,7 +39,9 @@ mod manifest;
 mod mark;
 mod rebuild;
 mod recover;
+mod renew;
 mod repair;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -47,6 +51,5 @@ pub(crate) use dir::Disk;
 pub(crate) use examine::look;
 pub(crate) use layout::Layout;
 pub(crate) use manifest::{CollectionRecord, EncoderRecord, Manifest, SegmentRecord};
-#[allow(unused_imports, reason = "for who makes a copy of a database")]
-pub(crate) use rebuild::write_catalog;
 pub(crate) use recover::{Opened, check_stamp, leftovers, read_only, was_closed};
+pub(crate) use snapshot::{Held, begin as begin_snapshot, missing_file};

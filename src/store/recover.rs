@@ -19,6 +19,7 @@ use super::layout::Layout;
 use super::lock::{self, Lock};
 use super::manifest::Manifest;
 use super::mark::{Mark, MarkFile};
+use super::renew;
 use super::repair::set_aside;
 use crate::error::{Error, Result};
 
@@ -57,6 +58,7 @@ impl Opened {
             .map_err(Error::io("create", &segments))?;
         let file = Manifest::read(&layout)?;
         let is_new = file.is_none() && !holds_segments(&layout)?;
+        renew::finish(&layout, &**dir)?;
         if file.is_some() && !layout.meta().join("db").exists() {
             // sled would make an empty one.
             return Err(Error::catalog(&layout.meta(), "it is missing"));
@@ -178,15 +180,18 @@ fn settle_and_open(
     if is_new {
         kv.sync_new()?;
         let root = layout.root();
-        let around = root
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        for folder in [root, around] {
+        for folder in [root, around(root)] {
             dir.sync_folder(folder).map_err(Error::io("sync", folder))?;
         }
     }
     Ok(kv)
+}
+
+/// The folder in which a database lies.
+pub(super) fn around(root: &Path) -> &Path {
+    root.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// The number of the oldest write-ahead entry, and the one that the next gets.
@@ -262,7 +267,12 @@ pub(crate) fn check_stamp(root: &Path) -> Result<Option<Layout>> {
         return if empty {
             Ok(None)
         } else {
-            Err(foreign("it has no FORMAT file"))
+            let segments = Layout::new(root, root).segments();
+            Err(foreign(if segments.is_dir() {
+                "it has no FORMAT file: an unfinished snapshot, or what is left of a database"
+            } else {
+                "it has no FORMAT file"
+            }))
         };
     };
     let path = root.to_path_buf();
@@ -310,7 +320,7 @@ pub(super) fn generations(root: &Path) -> Vec<(u64, Layout)> {
 }
 
 /// The stamp comes before everything but the lock: a folder with a stamp and nothing else is an empty database.
-fn stamp(root: &Path, dir: &dyn Dir) -> Result<Layout> {
+pub(super) fn stamp(root: &Path, dir: &dyn Dir) -> Result<Layout> {
     let path = Stamp::path(root);
     write_atomically(dir, &path, |out| {
         write!(out, "{}", Stamp::NEW).map_err(Error::io("write", &path))

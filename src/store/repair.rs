@@ -24,6 +24,7 @@ use super::lock::Lock;
 use super::manifest::Manifest;
 use super::rebuild::{build_catalog, install_catalog, write_catalog};
 use super::recover::{self, Opened, check_stamp};
+use super::renew;
 use crate::error::{Error, Result};
 
 /// What was done, and what is gone: a sentence each.
@@ -51,6 +52,7 @@ impl Opened {
             path: root.to_path_buf(),
         })?;
         let lock = Lock::acquire(root, &disk.0)?;
+        renew::finish(&layout, dir)?;
         let examined = examine(&layout, disk)?;
         let Some(manifest) = &examined.manifest else {
             let damage = examined.manifest_damage.or(examined.catalog_damage);

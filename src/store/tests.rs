@@ -19,7 +19,7 @@ fn open(root: &Path) -> Result<Opened> {
     Opened::open(root, &Disk::default())
 }
 
-fn entry(id: &str, text: &str) -> WalEntry {
+pub(super) fn entry(id: &str, text: &str) -> WalEntry {
     let vector = Vector::new(vec![1.0, 0.0]).expect("finite");
     let passages = vec![EmbeddedPassage {
         range: 0..text.len(),
@@ -40,7 +40,7 @@ fn entry(id: &str, text: &str) -> WalEntry {
 }
 
 /// A collection with one segment whose file says "segment".
-fn seal(store: &mut Store) -> Result<()> {
+pub(super) fn seal(store: &mut Store) -> Result<()> {
     let (name, bytes) = store.write_segment(|out| {
         out.write_all(b"segment")
             .map_err(Error::io("write", Path::new("a segment")))
@@ -62,7 +62,7 @@ fn seal(store: &mut Store) -> Result<()> {
     })
 }
 
-fn create_collection(store: &mut Store) -> Result<()> {
+pub(super) fn create_collection(store: &mut Store) -> Result<()> {
     let mut manifest = store.manifest().clone();
     manifest.next_collection = 1;
     manifest.collections.push(CollectionRecord {

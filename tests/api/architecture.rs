@@ -98,6 +98,7 @@ fn each_engine_is_named_in_one_place() {
         ("sled::", "store/kv.rs"),
         ("bincode::", "store/codec.rs"),
         ("tantivy::", "segment/text"),
+        ("parquet::", "database/transfer/columns.rs"),
     ] {
         let named = |code: &str| {
             code.match_indices(engine)

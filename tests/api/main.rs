@@ -8,11 +8,14 @@ mod kill;
 mod merging;
 mod model;
 mod paths;
+mod purge;
 mod random;
 mod recall;
 mod repair;
+mod snapshot;
 #[cfg(feature = "encoder")]
 mod text;
+mod transfer;
 mod verbs;
 mod world;
 

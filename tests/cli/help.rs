@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::command::{Ran, binary_alone, with_input};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 16] = [
     "setup",
     "doctor",
     "demo",
@@ -16,6 +16,9 @@ const COMMANDS: [&str; 13] = [
     "stats",
     "check",
     "compact",
+    "export",
+    "import",
+    "snapshot",
     "eval",
     "completions",
 ];
@@ -99,6 +102,9 @@ fn without_a_database_the_error_names_the_option_and_the_variable() {
         "stats",
         "check",
         "compact",
+        "export",
+        "import x.jsonl",
+        "snapshot x",
         "ingest x.txt",
     ] {
         vecdb(&line.split_whitespace().collect::<Vec<_>>()).fails_saying(&["--db", "VECDB_DB"]);

@@ -8,6 +8,7 @@
 //! | `kill.rs` | kill -9 of commands that write |
 //! | `query.rs` | hits out |
 //! | `documents.rs` | get, list, delete, stats, check, compact |
+//! | `moving.rs` | export, import, snapshot, compact --purge |
 //! | `opening.rs` | databases that are missing, foreign, newer, locked, or of another encoder |
 //! | `evaluation.rs` | eval |
 //! | `setting_up.rs` | setup, doctor, demo |
@@ -20,6 +21,7 @@ mod evaluation;
 mod help;
 mod ingest;
 mod kill;
+mod moving;
 mod opening;
 mod query;
 mod setting_up;

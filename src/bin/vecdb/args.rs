@@ -6,7 +6,8 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
-    check, compact, completions, delete, demo, doctor, eval, get, ingest, list, query, setup, stats,
+    check, compact, completions, delete, demo, doctor, eval, export, get, import, ingest, list,
+    query, setup, snapshot, stats,
 };
 
 /// The collection that is meant where none is named.
@@ -115,6 +116,15 @@ pub enum Command {
     /// Merge segments, and free the space of what is deleted
     #[command(after_help = compact::AFTER_HELP)]
     Compact(compact::Arguments),
+    /// Write a collection to a file that other programs read
+    #[command(after_help = export::AFTER_HELP)]
+    Export(export::Arguments),
+    /// Add the documents of an exported file, with their vectors
+    #[command(after_help = import::AFTER_HELP)]
+    Import(import::Arguments),
+    /// Make a copy of the database while it is in use
+    #[command(after_help = snapshot::AFTER_HELP)]
+    Snapshot(snapshot::Arguments),
     /// Measure retrieval on queries with known answers
     #[command(after_help = eval::AFTER_HELP)]
     Eval(eval::Arguments),

@@ -10,10 +10,15 @@ use vecdb::{Collection, Filter};
 
 use crate::args::Global;
 use crate::failure::{Failure, Outcome};
+use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::text;
+use crate::tidy::tidy;
 
 pub const AFTER_HELP: &str = "\
+Where more than a fifth of a segment is deleted it is written anew, so that the space returns. A signal ends that, and not \
+the deletion.
+
 Examples:
   vecdb delete b-tree skip-list --db notes.vecdb
   vecdb delete --filter 'year < 2000' --dry-run
@@ -72,6 +77,7 @@ pub fn run(
     let name = collection.name().to_owned();
     drop(collection);
     if !arguments.dry_run {
+        tidy(&database, &Interrupt::listen()?, output)?;
         database.close()?;
     }
 

@@ -14,6 +14,7 @@ use crate::interrupt::Interrupt;
 use crate::load;
 use crate::output::Output;
 use crate::text;
+use crate::tidy::tidy;
 
 pub const AFTER_HELP: &str = "\
 Reads .txt, .md, .jsonl and .csv. Everything is read and checked before the first document is stored. A document whose id \
@@ -141,6 +142,9 @@ pub fn run(
     let collection = database.collection(global.collection_name())?;
     let ingested = load::store(&plan, &collection, Some(&interrupt), output)?;
     drop(collection);
+    if ingested.interrupted.is_none() {
+        tidy(&database, &interrupt, output)?;
+    }
     database.close()?;
 
     match ingested.interrupted {

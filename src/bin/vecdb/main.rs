@@ -18,6 +18,8 @@
 //! | `load.rs` | files into a collection, for `ingest` and `demo` |
 //! | `progress.rs` | how far a long call is |
 //! | `interrupt.rs` | Ctrl-C |
+//! | `tidy.rs` | merges at the end of commands that write |
+//! | `purge.rs` | what `compact --purge` does |
 //! | the rest | one command each: its arguments, its help, what it does |
 
 mod args;
@@ -28,8 +30,10 @@ mod delete;
 mod demo;
 mod doctor;
 mod eval;
+mod export;
 mod failure;
 mod get;
+mod import;
 mod ingest;
 mod interrupt;
 mod list;
@@ -37,10 +41,13 @@ mod load;
 mod open;
 mod output;
 mod progress;
+mod purge;
 mod query;
 mod setup;
+mod snapshot;
 mod stats;
 mod text;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -72,6 +79,9 @@ fn run(cli: &Cli, output: &mut Output) -> Result<Outcome, Failure> {
         Command::Stats(arguments) => stats::run(arguments, global, output),
         Command::Check(arguments) => check::run(arguments, global, output),
         Command::Compact(arguments) => compact::run(arguments, global, output),
+        Command::Export(arguments) => export::run(arguments, global, output),
+        Command::Import(arguments) => import::run(arguments, global, output),
+        Command::Snapshot(arguments) => snapshot::run(arguments, global, output),
         Command::Eval(arguments) => eval::run(arguments, global, output),
         Command::Setup(arguments) => setup::run(arguments, global, output),
         Command::Doctor => doctor::run(global, output),

@@ -120,6 +120,12 @@ impl World {
         let made = self.db()?.compact(|_| ControlFlow::Continue(()));
         made.map(|_| ())
     }
+
+    /// Where a file could not be removed it is not proved, and says so.
+    pub fn purge(&mut self) -> Result<()> {
+        let made = self.db()?.purge(|_| ControlFlow::Continue(()));
+        made.map(|_| ())
+    }
 }
 
 /// Without anything that happens by itself: the same calls are the same operations.
@@ -242,6 +248,14 @@ pub(super) const EVERYDAY: &[Step] = &[
         0..3
     )),
     step!(|w, _| w.flush()),
+    // Unsealed rows, dead ones in a segment, and a catalog with a past.
+    step!(|w, v| w.add("points", 8..9, v), |m, v| added(
+        m,
+        "points",
+        8..9,
+        v
+    )),
+    step!(|w, _| w.purge()),
 ];
 
 /// So much text that sled's log lets go of parts of itself and writes over them.
