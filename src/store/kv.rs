@@ -12,7 +12,7 @@
 //! - The default cache is 1 GB; 32 MiB is plenty for ids.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,7 +77,7 @@ impl Kv {
                 opened => break opened,
             }
         };
-        let db = opened.map_err(|e| Error::catalog(folder, e.to_string()))?;
+        let db = opened.map_err(|e| told(folder, &e))?;
         let kv = Self {
             db,
             folder: folder.to_path_buf(),
@@ -133,7 +133,24 @@ impl Kv {
     }
 
     fn failed(&self, error: &sled::Error) -> Error {
-        Error::catalog(&self.folder, error.to_string())
+        told(&self.folder, error)
+    }
+}
+
+fn told(folder: &Path, error: &sled::Error) -> Error {
+    match error {
+        // It was waited for. A writer's child by fork keeps the copy of a file that the writer has closed.
+        error if is_locked(error) => Error::Locked {
+            path: folder.parent().unwrap_or(folder).to_path_buf(),
+            here: false,
+            holder: "one forked from the last writer, with a copy of what that had open".into(),
+        },
+        // What the system says: who may not write here, or has no space left, is told so, and may read all the same.
+        sled::Error::Io(source) => match source.raw_os_error() {
+            Some(code) => Error::io("use", folder)(io::Error::from_raw_os_error(code)),
+            None => Error::catalog(folder, error.to_string()),
+        },
+        error => Error::catalog(folder, error.to_string()),
     }
 }
 

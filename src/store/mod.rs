@@ -11,20 +11,24 @@
 //! | `layout.rs` | where things lie in the folder |
 //! | `dir.rs` | every change that we make to files |
 //! | `faults.rs` | in tests: a disk that fails, fills up, and forgets what was not synced |
-//! | `lock.rs` | one writer, and who it is |
+//! | `lock.rs` | one writer |
+//! | `holder.rs` | who that is |
 //! | `manifest.rs` | MANIFEST: the current state for readers |
 //! | `kv.rs` | sled |
 //! | `codec.rs` | values in sled: bincode behind a checksum |
 //! | `catalog.rs` | keys and values of the catalog |
 //! | `commit.rs` | the order of a commit, proved case by case |
+//! | `current.rs` | what is current, for readers; why they need no lock |
 //! | `recover.rs` | from what a crash left to a state that was committed |
 
 mod catalog;
 mod codec;
 mod commit;
+mod current;
 mod dir;
 #[cfg(test)]
 pub(crate) mod faults;
+mod holder;
 mod kv;
 mod layout;
 mod lock;
@@ -35,6 +39,7 @@ mod tests;
 
 pub(crate) use catalog::WalEntry;
 pub(crate) use commit::{Commit, NewSegment, Store};
+pub(crate) use current::Current;
 pub(crate) use dir::Disk;
 pub(crate) use layout::Layout;
 pub(crate) use manifest::{CollectionRecord, EncoderRecord, Manifest, SegmentRecord};

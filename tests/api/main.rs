@@ -4,12 +4,18 @@ mod architecture;
 mod asking;
 mod concurrency;
 mod damage;
+#[cfg(unix)]
+mod fork;
 mod kill;
 mod merging;
 mod model;
 mod paths;
+#[cfg(unix)]
+mod places;
+mod processes;
 mod random;
 mod recall;
+mod stress;
 #[cfg(feature = "encoder")]
 mod text;
 mod verbs;
