@@ -321,7 +321,8 @@ fn seal_collection(
         let options = BuildOptions::default();
         let rows: usize = documents.iter().map(|d| d.passages.len()).sum();
         let folder = store.layout().segments();
-        let write = || store.write_segment(|out| segment::build(&spec, &documents, &options, out));
+        let mut write =
+            || store.write_segment(|out| segment::build(&spec, &documents, &options, out));
         let (name, bytes) = if rows < options.graph_from_rows {
             write()?
         } else {
