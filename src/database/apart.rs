@@ -42,31 +42,31 @@ mod tests {
 
     use super::*;
 
-    /// Runs calls that each hold the lock while they work in parallel, on the workers of a pool and beside it.
-    fn calls(pool: &rayon::ThreadPool) {
-        let lock = Mutex::new(0_u64);
-        let call = || {
-            let mut sum = lock.lock().expect("nobody panicked");
-            let work = || Ok((0..10_000_u64).into_par_iter().map(|n| n % 2).sum::<u64>());
-            *sum += apart(2, Path::new("x"), work).expect("threads");
-        };
+    /// A thread that is no worker holds the lock and works in parallel, again and again, while all workers of the global
+    /// pool wait for the lock.
+    fn calls() -> u64 {
+        let lock = Mutex::new(0);
+        let sum = || (0..1_000_u64).into_par_iter().map(|n| n % 2).sum::<u64>();
         std::thread::scope(|scope| {
-            scope.spawn(|| (0..20).for_each(|_| call()));
-            pool.install(|| (0..20).into_par_iter().for_each(|_| call()));
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    let mut total = lock.lock().expect("nobody panicked");
+                    std::thread::sleep(Duration::from_millis(3));
+                    *total += apart(2, Path::new("x"), || Ok(sum())).expect("threads");
+                }
+            });
+            let wait = |_| drop(lock.lock().expect("nobody panicked"));
+            (0..10_000).into_par_iter().for_each(wait);
         });
-        assert_eq!(lock.into_inner().expect("nobody panicked"), 40 * 5_000);
+        lock.into_inner().expect("nobody panicked")
     }
 
     #[test]
     fn work_under_a_lock_waits_for_nobody_who_waits_for_the_lock() {
         let (done, ended) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build();
-            calls(&pool.expect("threads"));
-            done.send(()).expect("somebody waits");
-        });
-        let ended = ended.recv_timeout(Duration::from_secs(30));
-        ended.expect("the calls wait for each other");
+        std::thread::spawn(move || done.send(calls()));
+        let total = ended.recv_timeout(Duration::from_secs(30));
+        assert_eq!(total.expect("the calls wait for each other"), 10 * 500);
     }
 
     #[test]

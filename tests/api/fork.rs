@@ -20,6 +20,7 @@ mod c {
 }
 
 const SIGKILL: i32 = 9;
+const WNOHANG: i32 = 1;
 /// Longer than anybody needs to look.
 const LONG: Duration = Duration::from_secs(30);
 
@@ -41,12 +42,18 @@ fn fork(work: impl FnOnce() -> Result<(), String>) -> i32 {
     }
 }
 
-/// Waits for its end: `true` if it went well.
+/// Waits for its end, for a while: `true` if it went well.
 fn ended_well(pid: i32) -> bool {
+    let give_up = Instant::now() + LONG;
     let mut status = -1;
-    // SAFETY: `status` lives until the call returns.
-    let waited = unsafe { c::waitpid(pid, &raw mut status, 0) };
-    waited == pid && status == 0
+    loop {
+        // SAFETY: `status` lives until the call returns.
+        match unsafe { c::waitpid(pid, &raw mut status, WNOHANG) } {
+            0 if Instant::now() < give_up => std::thread::sleep(Duration::from_millis(5)),
+            0 => kill(pid),
+            waited => return waited == pid && status == 0,
+        }
+    }
 }
 
 fn kill(pid: i32) {

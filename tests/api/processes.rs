@@ -146,8 +146,18 @@ fn child() {
     }
 }
 
-fn start(folder: &Path, seed: u64, reader: u64) -> Child {
-    Command::new(std::env::current_exe().expect("this binary"))
+/// A child that does not outlive a test that fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(folder: &Path, seed: u64, reader: u64) -> Running {
+    let child = Command::new(std::env::current_exe().expect("this binary"))
         .args([
             "--exact",
             "processes::child",
@@ -159,8 +169,8 @@ fn start(folder: &Path, seed: u64, reader: u64) -> Child {
         .env("VECDB_PROCESS_READER", reader.to_string())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .spawn()
-        .expect("starts")
+        .spawn();
+    Running(child.expect("starts"))
 }
 
 /// Writes until it is killed.
@@ -382,12 +392,13 @@ fn four_readers_see_only_committed_states_while_one_process_writes() {
     let (folder, path) = (folder.path(), database(folder.path()));
     let mut writer = start(folder, seed, 0);
     wait_for("the writer writes", || Mark::get(folder, "sealed") > 0);
-    let readers: Vec<(u64, Child)> = (1..=READERS)
+    let readers: Vec<(u64, Running)> = (1..=READERS)
         .map(|reader| (reader, start(folder, seed, reader)))
         .collect();
     std::thread::sleep(seconds(5));
     File::create(folder.join("stop")).expect("made");
-    for (reader, mut child) in readers {
+    for (reader, mut running) in readers {
+        let child = &mut running.0;
         let mut said = String::new();
         let pipe = child.stderr.as_mut().expect("a pipe");
         pipe.read_to_string(&mut said).expect("UTF-8");
@@ -407,18 +418,17 @@ fn four_readers_see_only_committed_states_while_one_process_writes() {
 
     let refused = Database::open(&path).expect_err("held").to_string();
     let named = [
-        &format!("pid {}", writer.id()),
+        &format!("pid {}", writer.0.id()),
         "processes::child",
         "another process",
         "since 20",
     ];
     assert!(named.iter().all(|word| refused.contains(word)), "{refused}");
     assert!(
-        writer.try_wait().expect("asks").is_none(),
+        writer.0.try_wait().expect("asks").is_none(),
         "it still writes"
     );
-    writer.kill().expect("kills");
-    writer.wait().expect("waits");
+    drop(writer);
     let db = Database::open(&path).expect("nobody holds the lock");
     let points = db.existing_collection("points").expect("there");
     let acknowledged = Mark::get(folder, "acknowledged");
