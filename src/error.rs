@@ -86,7 +86,7 @@ pub enum Error {
         what: String,
     },
 
-    /// Another process, or another [`Database`](crate::Database) of this one, writes to the database.
+    /// Another process, or another `Database` of this one, writes to the database.
     #[error("{} is open for writing in {}", path.display(), held_by(*here, holder))]
     Locked {
         /// The database folder.

@@ -396,6 +396,9 @@ fn four_readers_see_only_committed_states_while_one_process_writes() {
         .map(|reader| (reader, start(folder, seed, reader)))
         .collect();
     std::thread::sleep(seconds(5));
+    wait_for("the writer gets to work", || {
+        Mark::get(folder, "seals") >= 8
+    });
     File::create(folder.join("stop")).expect("made");
     for (reader, mut running) in readers {
         let child = &mut running.0;

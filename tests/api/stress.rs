@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 use vecdb::{
-    Collection, CollectionOptions, Database, Document, Query, RecallOptions, Value, Vector,
+    Collection, CollectionOptions, Database, Document, Merging, Query, RecallOptions, Value, Vector,
 };
 
 use crate::random::Random;
@@ -307,7 +307,8 @@ fn everything_at_once_on_many_threads_agrees_with_the_model() {
     let dog = Watchdog::new("the stress test");
     let turns = |work: &mut dyn FnMut(u64)| {
         let mut turn = 0;
-        while Instant::now() < until {
+        // On a machine with much else to do each thread gets to work too.
+        while turn < 8 || Instant::now() < until {
             turn += 1;
             work(turn);
             dog.is_fed();
@@ -367,7 +368,6 @@ fn everything_at_once_on_many_threads_agrees_with_the_model() {
     check(&path, &models, "opened again");
     let (writes, reads, merges) = (writes.into_inner(), reads.into_inner(), merges.into_inner());
     println!("{writes} writes and checks, {reads} reads, {merges} merges asked for");
-    assert!(writes > 50 && reads > 20, "the threads got to work");
 }
 
 #[test]
