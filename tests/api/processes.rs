@@ -221,7 +221,7 @@ fn write(folder: &Path, seed: u64) {
             }
             // The pause after which it is sealed without being asked for.
             4 => std::thread::sleep(Duration::from_millis(random.below(20))),
-            5 if version % 16 == 0 => {
+            5 if version.is_multiple_of(16) => {
                 let options = CollectionOptions::vectors(2);
                 let name = format!("made at {version}");
                 db.create_collection(&name, options).expect("a collection");
