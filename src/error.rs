@@ -86,13 +86,22 @@ pub enum Error {
         what: String,
     },
 
-    /// Another process writes to the database.
-    #[error("{} is open for writing in another process ({holder}); wait for it or end it", path.display())]
+    /// Another process, or another `Database` of this one, writes to the database.
+    #[error("{} is open for writing in {}", path.display(), held_by(*here, holder))]
     Locked {
         /// The database folder.
         path: PathBuf,
+        /// Is it this process that holds it?
+        here: bool,
         /// The process that holds it: pid, start time and command as far as known.
         holder: String,
+    },
+
+    /// The folder is not the one that was opened for writing: it was moved, removed or replaced.
+    #[error("{} was moved, removed or replaced while it was open for writing, so nothing more is written; what was acknowledged is in the folder that was opened, wherever it is now; open it again", path.display())]
+    Replaced {
+        /// The database folder, as it was opened.
+        path: PathBuf,
     },
 
     /// The operation writes, and the database was opened to read only.
@@ -254,6 +263,14 @@ impl Error {
             offset,
             what: what.into(),
         }
+    }
+}
+
+fn held_by(here: bool, holder: &str) -> String {
+    if here {
+        format!("this process already ({holder}); use a clone of that `Database`, or drop it first")
+    } else {
+        format!("another process ({holder}); wait for it or end it")
     }
 }
 

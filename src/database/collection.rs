@@ -8,7 +8,7 @@ use super::embed::{Cost, Prepared};
 use super::fits;
 use super::ingest::{self, BatchOptions};
 use super::inner::{Handle, Inner, State};
-use super::part::Snapshot;
+use super::part::{Content, Snapshot};
 use super::query::{Ask, Query};
 use super::write::{Maker, Stored};
 use crate::document::{Document, EmbeddedDocument};
@@ -211,14 +211,16 @@ assert_eq!((added.added, added.passages), (1, 1));
             }
         }
         drop(ids);
-        let mut added = Added::default();
         if documents.is_empty() {
-            return Ok(added);
+            return Ok(Added::default());
         }
         let encoder = self.encoder()?;
-        let embedded = self.embed(&encoder, documents, &mut added)?;
-        added.count(self.inner.store(&self.state, encoder.maker(), embedded)?);
-        Ok(added)
+        let prepared = prepare(documents, &encoder).collect();
+        self.store_new(encoder.maker(), prepared, |new, added| {
+            let (embedded, cost) = self.inner.encoder.embed(new)?;
+            added.spend(cost);
+            Ok(embedded)
+        })
     }
 
     /// As [`Collection::add`], with the caller's vectors, shape `[dimension]`: each document is one passage, and its text
@@ -231,12 +233,10 @@ assert_eq!((added.added, added.passages), (1, 1));
         &self,
         documents: impl IntoIterator<Item = (Document, Vector)>,
     ) -> Result<Added> {
-        let mut added = Added::default();
         let mut ids = HashSet::new();
         let mut embedded: Vec<EmbeddedDocument> = Vec::new();
-        let snapshot = self.state.snapshot();
-        let mut dimension = snapshot.record.dimension;
-        let metric = snapshot.record.metric;
+        let record = self.state.snapshot().record.clone();
+        let mut dimension = record.dimension;
         for (document, vector) in documents {
             document.validate_without_text()?;
             if !ids.insert(document.id.clone()) {
@@ -255,22 +255,20 @@ assert_eq!((added.added, added.passages), (1, 1));
                 .flat_map(|x| x.to_le_bytes())
                 .collect();
             let prepared = Prepared::new(document, &bytes);
-            if has_already(&snapshot, &prepared.id, prepared.content_hash) {
-                added.unchanged += 1;
-                continue;
-            }
-            added.passages += 1;
-            embedded.push(prepared.with_vector(metric.prepare(vector)?));
+            embedded.push(prepared.with_vector(record.metric.prepare(vector)?));
         }
-        if let Some(dimension) = dimension {
-            fits(&snapshot.record, None, dimension)?;
-            let maker = Maker {
-                encoder: None,
-                dimension,
-            };
-            added.count(self.inner.store(&self.state, maker, embedded)?);
-        }
-        Ok(added)
+        let Some(dimension) = dimension else {
+            return Ok(Added::default());
+        };
+        fits(&record, None, dimension)?;
+        let maker = Maker {
+            encoder: None,
+            dimension,
+        };
+        self.store_new(maker, embedded, |new, added| {
+            added.passages += new.len() as u64;
+            Ok(new)
+        })
     }
 
     /// Adds a stream of documents in bounded memory: encoded batch by batch, sealed into a segment every 10,000 passages.
@@ -355,16 +353,44 @@ assert_eq!((added.added, added.passages), (1, 1));
         added: &mut Added,
     ) -> Result<Vec<EmbeddedDocument>> {
         let snapshot = self.state.snapshot();
-        let prepared = documents
-            .into_iter()
-            .map(|d| Prepared::new(d, encoder.record.fingerprint.as_bytes()));
         let (known, new): (Vec<_>, Vec<_>) =
-            prepared.partition(|d| has_already(&snapshot, &d.id, d.content_hash));
+            prepare(documents, encoder).partition(|document| snapshot.holds(document));
         added.unchanged += known.len() as u64;
         let (embedded, cost) = self.inner.encoder.embed(new)?;
         added.spend(cost);
         Ok(embedded)
     }
+
+    /// Stores the documents in one step, but for those that are there already, equal in everything: these are only counted,
+    /// if they are still there in that step. `embed` makes what is stored of those that are not.
+    fn store_new<T: Content>(
+        &self,
+        maker: Maker<'_>,
+        documents: Vec<T>,
+        embed: impl Fn(Vec<T>, &mut Added) -> Result<Vec<EmbeddedDocument>>,
+    ) -> Result<Added> {
+        let (mut added, mut known, mut new) = (Added::default(), documents, Vec::new());
+        loop {
+            let snapshot = self.state.snapshot();
+            let (still, changed): (Vec<T>, Vec<T>) = known
+                .into_iter()
+                .partition(|document| snapshot.holds(document));
+            known = still;
+            new.extend(embed(changed, &mut added)?.into_iter().map(Arc::new));
+            let stored = self.inner.store(&self.state, maker, &known, new.clone())?;
+            if let Some(stored) = stored {
+                added.unchanged = known.len() as u64;
+                added.count(stored);
+                return Ok(added);
+            }
+        }
+    }
+}
+
+fn prepare(documents: Vec<Document>, encoder: &Encoding) -> impl Iterator<Item = Prepared> {
+    let fingerprint = encoder.record.fingerprint.as_bytes();
+    let documents = documents.into_iter();
+    documents.map(move |document| Prepared::new(document, fingerprint))
 }
 
 /// The encoder that makes the vectors of a call.
@@ -380,12 +406,6 @@ impl Encoding {
             dimension: self.dimension,
         }
     }
-}
-
-/// Is there a live document with this id and content?
-pub(super) fn has_already(snapshot: &Snapshot, id: &str, content_hash: u128) -> bool {
-    let found = snapshot.find(id);
-    found.is_some_and(|(part, at)| snapshot.parts[part].content_hash(at) == content_hash)
 }
 
 /// A collection's live documents, as they were when it was asked.
@@ -411,6 +431,53 @@ impl Iterator for Documents {
             if !part.is_dead(document) {
                 return Some(part.document(document));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::super::Database;
+    use super::*;
+
+    fn vector() -> Vector {
+        Vector::new(vec![1.0, 0.0]).expect("finite")
+    }
+
+    #[test]
+    fn what_changes_while_a_call_embeds_is_replaced_by_the_call() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = Database::open(folder.path().join("t.vecdb")).expect("opens");
+        let points = db.create_collection("points", CollectionOptions::vectors(2));
+        let points = points.expect("a collection");
+        let pair = |text: &str| ["a", "b"].map(|id| (Document::new(id, text), vector()));
+        points.add_vectors(pair("old")).expect("adds");
+        points.delete(["b"]).expect("deletes");
+        let embedded = |(document, vector)| Prepared::new(document, b"").with_vector(vector);
+        let (changed, times) = (Cell::new(false), Cell::new(0));
+        let maker = Maker {
+            encoder: None,
+            dimension: 2,
+        };
+        let mut documents: Vec<EmbeddedDocument> = pair("old").map(embedded).into();
+        // As it was stored.
+        let known = points.state.snapshot();
+        let (part, at) = known.find("a").expect("there");
+        documents[0].content_hash = known.parts[part].content_hash(at);
+        let added = points.store_new(maker, documents, |new, _| {
+            times.set(times.get() + new.len());
+            if !changed.replace(true) {
+                points.add_vectors(pair("new")).expect("adds");
+            }
+            Ok(new)
+        });
+        let added = added.expect("adds");
+        assert_eq!((added.updated, added.unchanged, times.get()), (2, 0, 2));
+        for id in ["a", "b"] {
+            let document = points.get(id).expect("reads").expect("there");
+            assert_eq!(document.text, "old");
         }
     }
 }

@@ -4,6 +4,7 @@ use serde_json::to_vec;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::DatabaseOptions;
+use super::part::Content;
 use crate::document::{Attributes, Document, EmbeddedDocument, EmbeddedPassage};
 use crate::error::{Error, Result};
 use crate::store::EncoderRecord;
@@ -80,6 +81,16 @@ impl Prepared {
             content_hash,
             passages,
         }
+    }
+}
+
+impl Content for Prepared {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn content_hash(&self) -> u128 {
+        self.content_hash
     }
 }
 

@@ -1,4 +1,27 @@
 //! What the handles share: the folder, the writer's hold on it, and each collection's current snapshot.
+//!
+//! Locks, from the outermost to the innermost: who holds one may take those below it, never one above it, and never the
+//! same one again.
+//!
+//! | lock | guards | held while |
+//! |---|---|---|
+//! | `merge.rs`, `Asking` | the caller's callback of a compaction | the callback runs, which may call the database, but for another `compact` |
+//! | [`Inner::current`] | what a reader read last | it reads what is newer |
+//! | [`Inner::writer`] | the store, and the order of all changes | a change is written, fsynced and published; a seal builds its segment |
+//! | [`Inner::collections`] | which collections there are | it is looked up, or one is put in |
+//! | [`State::snapshot`] | a collection's current state | the `Arc` in it is cloned or replaced |
+//! | `part.rs`, `Memory::built` | the segment of unsealed rows | it is built, on this thread alone |
+//! | `merge.rs`, `InHand` | which segments are being merged | they are looked up or noted |
+//! | `background.rs`, `threads`, then `told` | the threads, and what they are to do | they are looked up or noted; one is started |
+//! | `embed.rs`, the encoder's slot | the encoder | it is opened |
+//!
+//! Those inside a segment and inside the encoder are innermost: nothing of the database is called under them. Nobody waits
+//! for a thread while holding a lock, but for those of `apart.rs`, which take none. A query takes `State::snapshot` for a
+//! moment and then only those of segments, so it waits for no writer.
+//!
+//! Without locks: `Background::stop` and `Asking::stop` are flags that are once set and never taken back, and tell nothing
+//! but themselves; what a thread did before it heard one is handed over by joining it. `Part::dead_slots` is a `OnceLock` of
+//! what the part's dead rows say, which never change under it: whoever deletes makes a new one.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -17,7 +40,7 @@ use super::part::{Part, Snapshot};
 use crate::error::{Error, Result};
 use crate::segment::{Residency, Segment, tombstones};
 use crate::store::{
-    self, CollectionRecord, Commit, Disk, Layout, Manifest, Opened, SegmentRecord, Store,
+    CollectionRecord, Commit, Current, Disk, Layout, Manifest, Opened, SegmentRecord, Store,
 };
 use crate::vector::{MAX_DIMENSION, Metric};
 
@@ -33,11 +56,15 @@ pub(super) struct Inner {
     pub read_only: bool,
     pub settings: Settings,
     pub encoder: EncoderSlot,
+    /// Who opened it: in a child by fork the locks may be held by threads that are not there.
+    process: u32,
+    /// What a reader read last; `None` for a writer.
+    pub current: Option<Mutex<Current>>,
     /// `None` when read-only. Taken for every write, and for nothing else.
     pub writer: Mutex<Option<Writer>>,
     pub in_hand: InHand,
     pub background: Background,
-    collections: RwLock<BTreeMap<String, Arc<State>>>,
+    pub collections: RwLock<BTreeMap<String, Arc<State>>>,
 }
 
 /// What is done without being asked for.
@@ -76,7 +103,7 @@ pub(super) struct State {
 }
 
 impl State {
-    fn new(snapshot: Snapshot) -> Self {
+    pub fn new(snapshot: Snapshot) -> Self {
         let (id, name) = (snapshot.record.id, snapshot.record.name.clone());
         Self {
             id,
@@ -110,7 +137,7 @@ impl Inner {
             store,
             postponed: 0,
         };
-        let inner = Self::new(path, options, false, collections);
+        let inner = Self::new(path, options, None, collections);
         inner.replay(&mut writer, unsealed)?;
         let is_unsealed = writer.store.unsealed().rows > 0;
         *inner.lock_writer()? = Some(writer);
@@ -122,33 +149,37 @@ impl Inner {
     }
 
     /// Opens what is sealed, without lock or sled.
-    pub fn open_read_only(
-        path: &Path,
-        layout: &Layout,
-        options: &DatabaseOptions,
-    ) -> Result<Handle> {
-        let mut manifest = store::read_only(layout)?;
+    pub fn open_read_only(path: &Path, options: &DatabaseOptions) -> Result<Handle> {
+        // Where it lies is asked again at each refresh, when the process may stand elsewhere.
+        let root = std::path::absolute(path).map_err(Error::io("open", path))?;
+        let residency = options.settings.residency;
+        let mut current = Current::read(&root)?;
         let collections = loop {
-            let loaded = load(layout, &manifest, options.settings.residency);
+            let loaded = load(&current.layout, &current.manifest, residency);
             let Err(error) = loaded else { break loaded? };
-            // A writer may have removed what the MANIFEST just read names: then there is a newer one.
-            let newer = store::read_only(layout)?;
-            if newer.seq == manifest.seq {
-                return Err(error);
-            }
-            manifest = newer;
+            // A writer may have removed what was current: then something else is.
+            current = current.newer()?.ok_or(error)?;
         };
-        Ok(Handle::new(Self::new(path, options, true, collections)))
+        let inner = Self::new(path, options, Some(current), collections);
+        Ok(Handle::new(inner))
     }
 
-    fn new(path: &Path, options: &DatabaseOptions, read_only: bool, states: Vec<State>) -> Self {
+    /// `current`: what a reader reads.
+    fn new(
+        path: &Path,
+        options: &DatabaseOptions,
+        current: Option<Current>,
+        states: Vec<State>,
+    ) -> Self {
         let collections = states
             .into_iter()
             .map(|s| (s.name.clone(), Arc::new(s)))
             .collect();
         Self {
             path: path.to_path_buf(),
-            read_only,
+            read_only: current.is_some(),
+            process: std::process::id(),
+            current: current.map(Mutex::new),
             settings: options.settings.clone(),
             encoder: EncoderSlot::new(options),
             writer: Mutex::new(None),
@@ -230,6 +261,21 @@ impl Inner {
         Ok(state)
     }
 
+    /// Is this the process that opened the database?
+    ///
+    /// # Errors
+    /// [`Error::Locked`] in a child that inherited it by fork.
+    pub fn check_process(&self) -> Result<()> {
+        if self.process == std::process::id() {
+            return Ok(());
+        }
+        Err(Error::Locked {
+            path: self.path.clone(),
+            here: false,
+            holder: format!("pid {}, from which this one was forked", self.process),
+        })
+    }
+
     /// Seals everything acknowledged.
     pub fn flush(&self) -> Result<()> {
         let mut guard = self.lock_writer()?;
@@ -265,6 +311,11 @@ impl Deref for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if self.check_process().is_err() {
+            // The parent's, as are the lock, the catalog's unwritten pages and the threads: nothing here is to end them.
+            std::mem::forget(Arc::clone(&self.0));
+            return;
+        }
         self.background.stop();
         // Nothing acknowledged is lost if this fails: the write-ahead rows stay, and the next open replays them.
         if self.flush().is_ok() {
@@ -284,10 +335,8 @@ impl Drop for Handle {
 
 fn load(layout: &Layout, manifest: &Manifest, residency: Residency) -> Result<Vec<State>> {
     let open = |record: &CollectionRecord| {
-        let parts = record
-            .segments
-            .iter()
-            .map(|segment| open_part(layout, record, segment, residency));
+        let segments = record.segments.iter();
+        let parts = segments.map(|segment| open_part(layout, record, segment, residency));
         let parts = parts.collect::<Result<_>>()?;
         Ok(State::new(Snapshot {
             record: record.clone(),
@@ -305,6 +354,18 @@ pub(super) fn open_part(
     residency: Residency,
 ) -> Result<Part> {
     let segment = open_segment(layout, collection, record)?.reside(residency);
+    part_of(layout, collection, record, Arc::new(segment))
+}
+
+/// The same with a segment that is open.
+pub(super) fn part_of(
+    layout: &Layout,
+    collection: &CollectionRecord,
+    record: &SegmentRecord,
+    segment: Arc<Segment>,
+) -> Result<Part> {
+    let path = layout.segment(&record.name);
+    compare(&path, &segment, collection, record)?;
     let dead = match record.tombstones {
         0 => RoaringBitmap::new(),
         generation => {
@@ -316,7 +377,7 @@ pub(super) fn open_part(
         || count_dead(&segment, &dead) != record.dead_documents
     {
         let what = "it has not as many deleted rows as MANIFEST says";
-        return Err(Error::damaged(&layout.segment(&record.name), 0, what));
+        return Err(Error::damaged(&path, 0, what));
     }
     Ok(Part::sealed(segment, record.clone(), dead))
 }
@@ -337,6 +398,16 @@ pub(super) fn open_segment_at(
     record: &SegmentRecord,
 ) -> Result<Segment> {
     let segment = Segment::open(path).map_err(|error| missing(error, path))?;
+    compare(path, &segment, collection, record)?;
+    Ok(segment)
+}
+
+fn compare(
+    path: &Path,
+    segment: &Segment,
+    collection: &CollectionRecord,
+    record: &SegmentRecord,
+) -> Result<()> {
     let wrong = |what: &str| Err(Error::damaged(path, 0, what));
     if Some(segment.spec()) != Snapshot::spec_of(collection).as_ref() {
         return wrong("its encoder, dimension or metric is not its collection's");
@@ -346,7 +417,7 @@ pub(super) fn open_segment_at(
     {
         return wrong("it has not the size that MANIFEST says");
     }
-    Ok(segment)
+    Ok(())
 }
 
 /// A file that MANIFEST names and that is not there is damage.

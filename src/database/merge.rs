@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use roaring::RoaringBitmap;
 
+use super::apart::apart;
 use super::inner::{Inner, State};
 use super::merge_policy::{Size, due, holding_dead};
 use super::part::{Body, Part, Snapshot};
@@ -443,17 +444,10 @@ impl Inner {
                 .file
                 .write(|out| merge.write(&begun.spec, &options, stop, out))
         };
-        let bytes = if (merge.rows() as usize) < options.graph_from_rows {
-            write()?
-        } else {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            let pool = pool.map_err(|e| Error::Io {
-                action: "start threads to build",
-                path: begun.file.path().to_path_buf(),
-                source: std::io::Error::other(e),
-            })?;
-            pool.install(write)?
-        };
+        let takes_graph = merge.rows() as usize >= options.graph_from_rows;
+        let threads = if takes_graph { threads } else { 1 };
+        // Whoever compacts waits for all merges in hand, this one too.
+        let bytes = apart(threads, begun.file.path(), write)?;
         let segment = Segment::open(begun.file.path())?.reside(self.settings.residency);
         Ok(Written { segment, bytes })
     }
@@ -507,7 +501,7 @@ impl Inner {
             // By name, as MANIFEST has them: what was sealed meanwhile is younger.
             let younger = |part: &Part| part.name().is_none_or(|name| *name > *record.name);
             let place = next.parts.iter().position(younger);
-            let mut part = Part::sealed(written.segment, record, died.sealed);
+            let mut part = Part::sealed(Arc::new(written.segment), record, died.sealed);
             part.dead_documents = merge.count_documents(&died.all);
             part.set_dead(died.all);
             let place = place.unwrap_or(next.parts.len());

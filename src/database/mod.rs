@@ -10,7 +10,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `mod.rs` | `Database` and how it is opened |
-//! | `inner.rs` | what all handles share |
+//! | `inner.rs` | what all handles share; which locks there are, and their order |
 //! | `part.rs` | a collection's state at one moment |
 //! | `collection.rs` | `Collection`: the verbs |
 //! | `embed.rs` | documents → vectors, by the encoder |
@@ -18,8 +18,10 @@
 //! | `merge.rs` | segments → fewer segments |
 //! | `merge_policy.rs` | which ones, and when |
 //! | `purge/` | no byte of what is deleted stays |
+//! | `apart.rs` | parallel work that a lock is held for |
 //! | `background.rs` | the threads that seal and merge without being asked |
 //! | `ingest.rs` | a stream of documents in bounded memory |
+//! | `refresh.rs` | what a reader sees, made new |
 //! | `snapshot.rs` | a copy that is a database itself |
 //! | `transfer/` | a collection as a file, and back |
 //! | `query.rs` | `Query` and what it answers |
@@ -31,6 +33,7 @@
 //! | `repair.rs` | what is damaged put aside, and what can be read of it kept |
 //! | `faults/` | tests: failing and forgetful disks |
 
+mod apart;
 mod background;
 mod batch;
 mod check;
@@ -47,6 +50,7 @@ mod part;
 mod purge;
 mod query;
 mod recall;
+mod refresh;
 mod repair;
 mod search;
 mod snapshot;
@@ -147,8 +151,8 @@ impl DatabaseOptions {
         self
     }
 
-    /// Takes no lock and changes nothing: a snapshot of what is sealed. What another process acknowledged after its last
-    /// seal is not in it.
+    /// Takes no lock and changes nothing: a snapshot of what is sealed, as [`Database::open_read_only`]. What another
+    /// process acknowledged after its last seal is not in it.
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.access = Access::ReadOnly;
@@ -192,15 +196,13 @@ impl DatabaseOptions {
         };
         let inner = match self.access {
             Access::Write => Inner::open(path, &self)?,
-            Access::ReadOnly => Inner::open_read_only(path, &layout, &self)?,
-            Access::Reading if store::was_closed(&layout) => {
-                Inner::open_read_only(path, &layout, &self)?
-            }
+            Access::ReadOnly => Inner::open_read_only(path, &self)?,
+            Access::Reading if store::was_closed(&layout) => Inner::open_read_only(path, &self)?,
             Access::Reading => {
                 // Recovers, seals and lets go of the lock, so that nobody is kept from writing by one who only reads.
                 match Inner::open(path, &self).and_then(|inner| inner.flush()) {
                     Err(error) if !cannot_write(&error) => return Err(error),
-                    _ => Inner::open_read_only(path, &layout, &self)?,
+                    _ => Inner::open_read_only(path, &self)?,
                 }
             }
         };
@@ -227,6 +229,10 @@ fn cannot_write(error: &Error) -> bool {
 ///
 /// Cloning is cheap, and all methods may be called from many threads. One process may write at a time; the lock goes
 /// when the last clone (and the last [`Collection`]) is dropped, or when the process ends, however it ends.
+///
+/// After a fork the database is the parent's: in the child every write is [`Error::Locked`], and dropping changes nothing.
+/// Queries may work there, or wait for a thread that only the parent has: a child that reads opens a database of its own,
+/// with [`Database::open_read_only`].
 ///
 /// ```
 /// use vecdb::{CollectionOptions, Database, Document, Vector};
@@ -261,6 +267,45 @@ impl Database {
     /// As [`DatabaseOptions::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         DatabaseOptions::default().open(path)
+    }
+
+    /// Opens for reading alone, beside whoever writes: takes no lock, waits for nobody and changes nothing. It is a
+    /// snapshot of what is sealed, until [`Database::refresh`].
+    ///
+    /// ```
+    /// # use vecdb::{CollectionOptions, Database, Document, Vector};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("points.vecdb");
+    /// # let writer = Database::open(&path)?;
+    /// # let points = writer.create_collection("points", CollectionOptions::vectors(2))?;
+    /// let reader = Database::open_read_only(&path)?; // in this process or another
+    /// let seen = reader.collection("points")?;
+    /// points.add_vectors([(Document::new("east", ""), Vector::new(vec![1.0, 0.0])?)])?;
+    /// writer.flush()?;
+    /// assert!(seen.is_empty());
+    /// assert!(reader.refresh()?);
+    /// assert_eq!(seen.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`DatabaseOptions::open`], but never [`Error::Locked`]; [`Error::NotFound`] where there is no database.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
+        Self::options().read_only().open(path)
+    }
+
+    /// Shows this reader what was sealed since it was opened, or since the last call, in all its collections and those that
+    /// were made since. Returns whether there was something. Where there was nothing it reads two small files; otherwise it
+    /// opens new segments and keeps those it has. A query, a [`Documents`] and whatever else has begun goes on with what it
+    /// began with. For a writer there is never anything: it sees its own changes at once.
+    ///
+    /// The path is followed anew: where a link was led elsewhere, or another database put in its place, that one is shown.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the database was removed, [`Error::NotADatabase`], [`Error::NewerFormat`],
+    /// [`Error::NeedsMigration`], [`Error::Damaged`], [`Error::Io`]. The reader then sees what it saw before.
+    pub fn refresh(&self) -> Result<bool> {
+        self.0.refresh()
     }
 
     /// Options to open with.
@@ -355,8 +400,8 @@ impl Database {
     /// Merges segments until none is due: four of about the same size become one; one with more than a fifth of its
     /// passages deleted is written anew, with the smaller ones; and one of 4,000 passages or more that was sealed without
     /// a graph gets it. That happens in the background too, and on close for what is small; here it is
-    /// waited for. `progress` is told what was done so far, from time to time and after each merge; `ControlFlow::Break`
-    /// ends the call, and the merge in hand with nothing changed by it.
+    /// waited for. `progress` is told what was done so far, from time to time and after each merge, and may do anything but
+    /// compact; `ControlFlow::Break` ends the call, and the merge in hand with nothing changed by it.
     ///
     /// ```
     /// # use std::ops::ControlFlow;

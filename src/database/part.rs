@@ -15,6 +15,22 @@ use crate::segment::{self, BuildOptions, Segment, SegmentSpec, SlotSet};
 use crate::store::{CollectionRecord, SegmentRecord};
 use crate::vector::Vector;
 
+/// What tells a document and all that it holds from others.
+pub(super) trait Content {
+    fn id(&self) -> &str;
+    fn content_hash(&self) -> u128;
+}
+
+impl Content for EmbeddedDocument {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn content_hash(&self) -> u128 {
+        self.content_hash
+    }
+}
+
 /// A collection as one reader sees it. Never changed: writers publish a new one.
 #[derive(Clone)]
 pub(super) struct Snapshot {
@@ -82,6 +98,12 @@ impl Snapshot {
             .find_map(|at| Some((at, self.parts[at].find(id)?)))
     }
 
+    /// Is the document there, equal in everything?
+    pub fn holds(&self, document: &impl Content) -> bool {
+        let found = self.find(document.id());
+        found.is_some_and(|(part, at)| self.parts[part].content_hash(at) == document.content_hash())
+    }
+
     pub fn sealed_parts(&self) -> usize {
         self.parts
             .iter()
@@ -140,12 +162,12 @@ impl Snapshot {
 
 impl Part {
     /// A segment as it is committed.
-    pub fn sealed(segment: Segment, record: SegmentRecord, buried: RoaringBitmap) -> Self {
+    pub fn sealed(segment: Arc<Segment>, record: SegmentRecord, buried: RoaringBitmap) -> Self {
         let (dead_documents, buried) = (record.dead_documents, Arc::new(buried));
         Self {
             dead: Arc::clone(&buried),
             body: Body::Sealed {
-                segment: Arc::new(segment),
+                segment,
                 record,
                 buried,
             },

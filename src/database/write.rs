@@ -5,10 +5,11 @@
 
 use std::sync::{Arc, MutexGuard};
 
+use super::apart::apart;
 use super::background::Work;
 use super::inner::{Inner, State, Writer};
 use super::merge::SMALL_ROWS;
-use super::part::{Body, Part, Snapshot};
+use super::part::{Body, Content, Part, Snapshot};
 use crate::document::{EmbeddedDocument, EmbeddedPassage};
 use crate::error::{Error, Result};
 use crate::segment::{self, BuildOptions, Residency, Segment, tombstones};
@@ -40,6 +41,7 @@ pub(super) struct Stored {
 
 impl Inner {
     pub(super) fn lock_writer(&self) -> Result<MutexGuard<'_, Option<Writer>>> {
+        self.check_process()?;
         // A writer that panicked between disk and memory may have left them apart: refuse, as after a failed write.
         self.writer.lock().map_err(|_| {
             Error::catalog(
@@ -56,26 +58,34 @@ impl Inner {
         })
     }
 
-    /// Adds or replaces documents, all or none; durable when it returns.
+    /// Adds or replaces documents, all or none; durable when it returns. `None`, and nothing done, if not all of `known` are
+    /// there, equal in everything.
     pub(super) fn store(
         &self,
         state: &State,
         maker: Maker<'_>,
-        documents: Vec<EmbeddedDocument>,
-    ) -> Result<Stored> {
+        known: &[impl Content],
+        documents: Vec<Arc<EmbeddedDocument>>,
+    ) -> Result<Option<Stored>> {
         if documents.is_empty() {
-            return Ok(Stored::default());
+            // They were there a moment ago, and that is the moment of the call.
+            return Ok(Some(Stored::default()));
         }
-        let documents = documents.into_iter().map(Arc::new).collect();
         let entry = WalEntry::Add {
             collection: state.id,
             documents,
         };
-        if entry.rows() > WAL_ROWS || entry.bytes() > WAL_BYTES {
-            return self.store_entry_sealed(state, maker, entry);
-        }
         let mut guard = self.lock_writer()?;
         let writer = self.writer(&mut guard)?;
+        let snapshot = state.snapshot();
+        if !known.iter().all(|document| snapshot.holds(document)) {
+            return Ok(None);
+        }
+        if entry.rows() > WAL_ROWS || entry.bytes() > WAL_BYTES {
+            return self
+                .store_entry_sealed(writer, state, maker, entry)
+                .map(Some);
+        }
         self.make_room(writer)?;
         self.bind(writer, state, maker)?;
         let mut next = Snapshot::clone(&state.snapshot());
@@ -85,7 +95,7 @@ impl Inner {
         state.publish(next);
         self.background.wrote(self.settings.idle);
         self.seal_if_full(writer);
-        Ok(stored)
+        Ok(Some(stored))
     }
 
     /// As `store`, straight into a segment.
@@ -96,24 +106,22 @@ impl Inner {
         documents: Vec<EmbeddedDocument>,
     ) -> Result<Stored> {
         let documents = documents.into_iter().map(Arc::new).collect();
-        self.store_entry_sealed(
-            state,
-            maker,
-            WalEntry::Add {
-                collection: state.id,
-                documents,
-            },
-        )
+        let entry = WalEntry::Add {
+            collection: state.id,
+            documents,
+        };
+        let mut guard = self.lock_writer()?;
+        let writer = self.writer(&mut guard)?;
+        self.store_entry_sealed(writer, state, maker, entry)
     }
 
     fn store_entry_sealed(
         &self,
+        writer: &mut Writer,
         state: &State,
         maker: Maker<'_>,
         entry: WalEntry,
     ) -> Result<Stored> {
-        let mut guard = self.lock_writer()?;
-        let writer = self.writer(&mut guard)?;
         let mut next = Snapshot::clone(&state.snapshot());
         maker.bind(&mut next)?;
         let stored = apply(&mut next, &entry).stored;
@@ -311,8 +319,17 @@ fn seal_collection(
             .spec()
             .expect("a collection with documents has a dimension");
         let options = BuildOptions::default();
-        let (name, bytes) =
-            store.write_segment(|out| segment::build(&spec, &documents, &options, out))?;
+        let rows: usize = documents.iter().map(|d| d.passages.len()).sum();
+        let folder = store.layout().segments();
+        let mut write =
+            || store.write_segment(|out| segment::build(&spec, &documents, &options, out));
+        let (name, bytes) = if rows < options.graph_from_rows {
+            write()?
+        } else {
+            // On many threads, and under the writer's lock.
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            apart(threads, &folder, write)?
+        };
         let segment = Segment::open(&store.segment_path(&name))?.reside(residency);
         let record = SegmentRecord {
             rows: segment.rows(),
@@ -325,7 +342,7 @@ fn seal_collection(
         };
         snapshot
             .parts
-            .push(Part::sealed(segment, record, Default::default()));
+            .push(Part::sealed(Arc::new(segment), record, Default::default()));
     }
     snapshot.record.segments = snapshot.records();
     put_record(manifest, snapshot);

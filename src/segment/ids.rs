@@ -3,6 +3,10 @@
 //! An id that is new is looked for in every segment. A binary search touches about twenty places of the file; the filter
 //! (Bloom 1970, all of an id's bits in one word, as in arXiv:2101.01719) touches one word of memory. It takes two bytes a
 //! document, and about as long to fill as the search for a quarter of the ids, so that is when it is made.
+//!
+//! Threads share it without locks: `searches` only counts, more or less, and decides nothing but when the filter is made;
+//! `words` are set once and hand over what they hold. Who asks meanwhile waits for the one thread that fills them, which
+//! calls nothing that waits.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -664,7 +664,9 @@ impl Segment {
     }
 }
 
-/// Does what is done once; again if it failed. Another thread may do it too, to the same end.
+/// Does what is done once; again if it failed. Another thread may do it too, to the same end: `work` only looks at bytes that
+/// never change, and what it leaves for later (`pinned`, bits of verified blocks) is handed over as `sections.rs` tells.
+/// Nobody waits for another, so a thread that takes up other work in the middle of it cannot be waited for by that work.
 fn once(done: &OnceLock<()>, work: impl FnOnce() -> Result<()>) -> Result<()> {
     if done.get().is_none() {
         work()?;

@@ -1,6 +1,14 @@
 //! The file's bytes → sections whose checksums were compared.
 //!
 //! Everything read here is checked before it is believed; nothing here panics on bytes from disk.
+//!
+//! Threads share it without locks, since the bytes never change:
+//!
+//! - A bit in `verified` says that a block of the file has its checksum. That stays true, and no other memory is handed over
+//!   by it, so it is set and read relaxed: a thread that does not see it yet verifies the block once more, to the same end.
+//!   One whose bit is not set was never found right, and a damaged one never gets its bit, so every thread meets the damage.
+//! - `pinned` and `damage` are set once, whole, and hand over what they hold. A thread that took its slice before a section
+//!   was copied reads on in the map, which lives as long: both hold the same bytes, and the copy is made of verified ones.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

@@ -296,7 +296,7 @@ impl Store {
                 "an earlier write failed, so what is on disk is not certain; close the database and open it again",
             ));
         }
-        Ok(())
+        self.lock.check()
     }
 }
 

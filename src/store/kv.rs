@@ -236,6 +236,12 @@ fn told(folder: &Path, error: sled::Error) -> Error {
         FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
     };
     match error {
+        // It was waited for. A writer's child by fork keeps the copy of a file that the writer has closed.
+        error if is_locked(&error) => Error::Locked {
+            path: folder.parent().unwrap_or(folder).to_path_buf(),
+            here: false,
+            holder: "one forked from the last writer, with a copy of what that had open".into(),
+        },
         sled::Error::Io(source)
             if matches!(
                 source.kind(),

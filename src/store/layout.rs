@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The paths of one database.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     root: PathBuf,
     /// The folder of the current generation; the root itself for the first.

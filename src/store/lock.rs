@@ -1,28 +1,41 @@
 //! One writer a database: an OS lock on `LOCK`, freed by the system however the process ends.
 //!
-//! The file's text names the holder, for the error of the next one. A writer that closed in good order, with nothing left
-//! unsealed, leaves [`CLOSED`] there: then a reader needs neither lock nor sled to see everything acknowledged. One whose
-//! fsync failed adds the line [`UNSYNCED`]: the next writer must not believe that the disk holds what it reads.
+//! The file's text names the holder, for the error of the next one ([`holder`]). A writer that closed in good order, with
+//! nothing left unsealed, leaves [`CLOSED`] there: then a reader needs neither lock nor sled to see everything acknowledged. One
+//! whose fsync failed adds the line [`UNSYNCED`]: the next writer must not believe that the disk holds what it reads.
+//!
+//! The lock belongs to the file, not to its name, and not to one process. What follows from it:
+//!
+//! - Whatever path leads to a folder (a link, a relative path, another mount), it is the same file, so there is one writer.
+//! - Who moves the folder away, or removes it, or LOCK alone, and makes another in its place, has two files: then the first
+//!   writer could go on under names that are now another's. So a writer asks before each write whether the file that it
+//!   has locked still bears the name ([`Lock::check`]), and otherwise writes nothing any more.
+//! - A process that forks gives its child a copy of the lock, which the database then keeps it from using and from letting
+//!   go of. While such a child lives on after its parent was killed, the lock lives too.
 
-use std::fs::{File, TryLockError};
+use std::collections::BTreeSet;
+use std::fs::{self, File, TryLockError};
 use std::io::Read;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::dir::{Dir, write_atomically};
+use super::holder::{self, CLOSED};
 use super::layout::Layout;
 use crate::error::{Error, Result};
 
 const NAME: &str = "LOCK";
-const CLOSED: &str = "closed\n";
 const UNSYNCED: &str = "an fsync failed\n";
 /// More than the text ever has.
 const MAX_BYTES: u64 = 1 << 16;
 
+/// The folders that this process has locked.
+static HELD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
 /// The lock, held until dropped.
 pub(super) struct Lock {
     file: File,
+    root: PathBuf,
     dir: Arc<dyn Dir>,
     /// Who holds it.
     text: String,
@@ -39,36 +52,29 @@ impl Lock {
     /// [`Error::Locked`] with the holder's pid, start time and command.
     pub fn acquire(root: &Path, dir: &Arc<dyn Dir>) -> Result<Self> {
         let path = root.join(NAME);
-        let file = dir.open(&path).map_err(Error::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::Locked {
-                    path: root.to_path_buf(),
-                    holder: holder(&path),
-                });
+        let (file, root) = loop {
+            let file = dir.open(&path).map_err(Error::io("open", &path))?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(locked(root, &path)),
+                Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
             }
-            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
-        }
-        let started = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs());
-        let command: Vec<_> = std::env::args_os()
-            .take(2)
-            .map(|a| a.to_string_lossy().into_owned())
-            .collect();
+            // From now on without links: one that is led elsewhere must not lead this writer there.
+            let root = fs::canonicalize(root).map_err(Error::io("open", root))?;
+            // Somebody may have put another file in its place before it was locked.
+            if bears_name(&file, &root.join(NAME)) {
+                break (file, root);
+            }
+        };
+        let path = root.join(NAME);
         let mut last = String::new();
         // Whatever else stands there says nothing.
         let is_text = (&file).take(MAX_BYTES).read_to_string(&mut last).is_ok();
-        let text = format!(
-            "pid {}, since {started} (Unix time), command: {}\n",
-            std::process::id(),
-            command.join(" ")
-        );
         let mut lock = Self {
             file,
+            root,
             dir: Arc::clone(dir),
-            text,
+            text: holder::this_process(),
             was_closed: is_text && last == CLOSED,
             is_unsynced: is_text && last.ends_with(UNSYNCED),
         };
@@ -76,7 +82,25 @@ impl Lock {
         lock.write()
             .and_then(|()| dir.sync_file(&path))
             .map_err(Error::io("write", &path))?;
+        held().insert(lock.root.clone());
         Ok(lock)
+    }
+
+    /// The locked folder, without links.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Is the folder still the one that was locked?
+    ///
+    /// # Errors
+    /// [`Error::Replaced`] if it is not.
+    pub fn check(&self) -> Result<()> {
+        if bears_name(&self.file, &self.root.join(NAME)) {
+            return Ok(());
+        }
+        let path = self.root.clone();
+        Err(Error::Replaced { path })
     }
 
     /// Says whether an fsync of the catalog failed. It need not be durable: after a power cut what was not synced is gone.
@@ -109,6 +133,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        held().remove(&self.root);
         // Closing the file is not enough: a child that another thread is just starting holds a copy of it until it
         // becomes its own program, and the lock lives as long as any copy.
         let _ = self.file.unlock();
@@ -124,22 +149,39 @@ pub(super) fn write_closed(layout: &Layout, dir: &dyn Dir) -> Result<()> {
     })
 }
 
+fn held() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Is this open file the one that the path names? Where the system does not tell, an open file cannot lose its name.
+#[cfg(unix)]
+fn bears_name(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let place = |file: fs::Metadata| (file.dev(), file.ino());
+    let named = fs::metadata(path).map(place);
+    named.is_ok_and(|named| file.metadata().map(place).is_ok_and(|ours| ours == named))
+}
+
+#[cfg(not(unix))]
+fn bears_name(_file: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+fn locked(root: &Path, path: &Path) -> Error {
+    let holder = holder::read(path);
+    // The pid alone does not tell: in two containers both may be 1.
+    let is_held = || fs::canonicalize(root).is_ok_and(|root| held().contains(&root));
+    Error::Locked {
+        path: root.to_path_buf(),
+        here: holder::pid(&holder) == Some(std::process::id()) && is_held(),
+        holder,
+    }
+}
+
 /// Did the last writer close in good order? Then MANIFEST and segments hold everything acknowledged.
 pub(super) fn was_closed(layout: &Layout) -> bool {
-    says_closed(&layout.root().join(NAME))
-}
-
-fn says_closed(path: &Path) -> bool {
-    std::fs::read_to_string(path).is_ok_and(|text| text == CLOSED)
-}
-
-fn holder(path: &Path) -> String {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(1024).read_to_string(&mut text));
-    match read {
-        Ok(_) if !text.trim().is_empty() && text != CLOSED => text.trim().to_owned(),
-        _ => "which one is not known".to_owned(),
-    }
+    fs::read_to_string(layout.root().join(NAME)).is_ok_and(|text| text == CLOSED)
 }
 
 #[cfg(test)]
@@ -158,7 +200,10 @@ mod tests {
             .expect("held")
             .to_string();
         assert!(
-            refused.contains(&format!("pid {}", std::process::id())),
+            refused.contains(&format!(
+                "in this process already (pid {}",
+                std::process::id()
+            )),
             "{refused}"
         );
         assert!(!was_closed(&layout));
@@ -170,5 +215,31 @@ mod tests {
             !was_closed(&layout),
             "a writer that vanished is not one that closed"
         );
+    }
+
+    #[test]
+    fn a_pid_like_ours_in_another_container_is_not_this_process() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(NAME);
+        // What a process of the same number would have: the lock, by another open file, and its name in the text.
+        let other = File::create(&path).expect("made");
+        other.try_lock().expect("free");
+        fs::write(&path, holder::this_process()).expect("writes");
+        let refused = Lock::acquire(folder.path(), &Disk::default().0);
+        assert!(matches!(refused, Err(Error::Locked { here: false, .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_whose_file_was_replaced_holds_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = Disk::default().0;
+        let first = Lock::acquire(folder.path(), &dir).expect("free");
+        first.check().expect("it is there");
+        fs::remove_file(folder.path().join(NAME)).expect("there");
+        assert!(matches!(first.check(), Err(Error::Replaced { .. })));
+        let second = Lock::acquire(folder.path(), &dir).expect("another file");
+        assert!(matches!(first.check(), Err(Error::Replaced { .. })));
+        second.check().expect("the one that is there");
     }
 }

@@ -71,15 +71,23 @@ impl Manifest {
     /// # Errors
     /// [`Error::Damaged`] for anything but what [`Manifest::write`] wrote.
     pub fn read(layout: &Layout) -> Result<Option<Self>> {
+        let bytes = Self::bytes(layout)?;
+        bytes
+            .map(|bytes| Self::parse(&bytes, &layout.manifest()))
+            .transpose()
+    }
+
+    /// What the file says, not parsed.
+    pub(super) fn bytes(layout: &Layout) -> Result<Option<Vec<u8>>> {
         let path = layout.manifest();
         match std::fs::read(&path) {
-            Ok(bytes) => Self::parse(&bytes, &path).map(Some),
+            Ok(bytes) => Ok(Some(bytes)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io("read", &path)(e)),
         }
     }
 
-    fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
+    pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
         let text = std::str::from_utf8(bytes)
             .map_err(|e| Error::damaged(path, e.valid_up_to() as u64, "it is not UTF-8"))?;
         let Some((head, body)) = text.split_once('\n') else {

@@ -12,7 +12,8 @@
 //! | `dir.rs` | every change that we make to files |
 //! | `faults.rs` | in tests: a disk that fails, fills up, and forgets what was not synced |
 //! | `examine.rs` | MANIFEST and catalog, looked at and left as they are |
-//! | `lock.rs` | one writer, and who it is |
+//! | `lock.rs` | one writer |
+//! | `holder.rs` | who that is |
 //! | `manifest.rs` | MANIFEST: the current state for readers |
 //! | `mark.rs` | what must be in the catalog at least |
 //! | `kv.rs` | sled |
@@ -22,16 +23,19 @@
 //! | `rebuild.rs` | the catalog made anew from MANIFEST |
 //! | `renew.rs` | the catalog without what was ever removed from it |
 //! | `snapshot.rs` | a copy of a database while it is written to |
+//! | `current.rs` | what is current, for readers; why they need no lock |
 //! | `recover.rs` | from what a crash left to a state that was committed |
 //! | `repair.rs` | FORMAT, MANIFEST and catalog made to agree again |
 
 mod catalog;
 mod codec;
 mod commit;
+mod current;
 mod dir;
 mod examine;
 #[cfg(test)]
 pub(crate) mod faults;
+mod holder;
 mod kv;
 mod layout;
 mod lock;
@@ -47,6 +51,7 @@ mod tests;
 
 pub(crate) use catalog::WalEntry;
 pub(crate) use commit::{Commit, NewSegment, Store};
+pub(crate) use current::Current;
 pub(crate) use dir::Disk;
 pub(crate) use examine::look;
 pub(crate) use layout::Layout;

@@ -1,8 +1,7 @@
 //! Opening: from whatever the last process left to a state that was committed.
 //!
 //! The writer: lock → stamp → catalog → MANIFEST (written again if a crash left it behind the catalog) → write-ahead entries
-//! for the database to replay; files that nobody names are swept. A reader: stamp → MANIFEST, and nothing else; it
-//! takes no lock and changes nothing.
+//! for the database to replay; files that nobody names are swept. What a reader does is in `current.rs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use vecdb_migrations::{CURRENT_FORMAT, Stamp};
 
 use super::catalog::{self, WalEntry};
 use super::commit::{Store, Unsealed, files};
+use super::current::Current;
 use super::dir::{Dir, Disk, folder_of, write_atomically};
 use super::examine;
 use super::kv::{self, Kv};
@@ -42,6 +42,7 @@ impl Opened {
             dir.create_folder(root).map_err(Error::io("create", root))?;
         }
         let lock = Lock::acquire(root, dir)?;
+        let root = lock.root();
         // Only now: another process may have made the database, or be about to.
         let layout = match check_stamp(root)? {
             Some(layout) => layout,
@@ -229,12 +230,8 @@ pub(super) fn missing(layout: &Layout) -> Error {
 
 /// The current manifest, without lock and without sled.
 pub(crate) fn read_only(layout: &Layout) -> Result<Manifest> {
-    match Manifest::read(layout)? {
-        Some(manifest) => Ok(manifest),
-        None if holds_segments(layout)? => Err(missing(layout)),
-        // Its first writer was killed before it wrote MANIFEST: an empty database.
-        None => Ok(Manifest::default()),
-    }
+    let current = Current::of(layout.clone(), Manifest::bytes(layout)?)?;
+    Ok(current.manifest)
 }
 
 /// Did the last writer leave nothing unsealed?

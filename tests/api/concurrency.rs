@@ -61,6 +61,39 @@ fn readers_always_see_a_whole_state_while_writers_add_delete_and_seal() {
 }
 
 #[test]
+fn a_call_that_finds_a_document_there_already_and_another_that_changes_it_follow_each_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let db = Database::open(folder.path().join("t.vecdb")).expect("opens");
+    let points = db
+        .create_collection("points", CollectionOptions::vectors(3))
+        .expect("a collection");
+    let document = |id: &str, text: &str| (Document::new(id, text), point(1));
+    let texts = || {
+        let text = |id| points.get(id).expect("reads").map(|document| document.text);
+        [text("a"), text("b")]
+    };
+    let was = |text: &str| Some(text.to_owned());
+    for (first, second) in [("old", "new"), ("newer", "newest")] {
+        points.add_vectors([document("a", first)]).expect("adds");
+        // The other call comes while this one takes its documents, of which one is there as it is.
+        let both = [first, second].into_iter().zip(["a", "b"]).map(|(_, id)| {
+            if id == "b" {
+                points
+                    .add_vectors([document("a", second), document("b", second)])
+                    .expect("adds");
+            }
+            document(id, first)
+        });
+        let added = points.add_vectors(both).expect("adds");
+        // Whoever saw the other call's documents sees them replaced by this one's, both.
+        assert_eq!(texts(), [was(first), was(first)]);
+        assert_eq!((added.updated, added.unchanged), (2, 0));
+        let again = points.add_vectors([document("a", first), document("b", first)]);
+        assert_eq!(again.expect("adds").unchanged, 2);
+    }
+}
+
+#[test]
 fn a_second_writer_is_refused_and_a_reader_is_not() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.vecdb");

@@ -4,15 +4,21 @@ mod architecture;
 mod asking;
 mod concurrency;
 mod damage;
+#[cfg(unix)]
+mod fork;
 mod kill;
 mod merging;
 mod model;
 mod paths;
+#[cfg(unix)]
+mod places;
+mod processes;
 mod purge;
 mod random;
 mod recall;
 mod repair;
 mod snapshot;
+mod stress;
 #[cfg(feature = "encoder")]
 mod text;
 mod transfer;

@@ -1,6 +1,7 @@
 //! Test data that are the same on every machine.
 
 /// SplitMix64 (Steele, Lea and Flood 2014), from a seed that can be printed.
+#[derive(Clone)]
 pub struct Random(pub u64);
 
 impl Random {

@@ -89,9 +89,17 @@ fn a_second_writer_is_told_who_holds_the_database_and_readers_are_not_kept_out()
     place
         .run("delete rainbow")
         .fails_saying(&["is open for writing in another process"]);
-    place.run("get rainbow").exits(0);
-    place.run("query rainbow").exits(0);
-    place.run("delete rainbow --dry-run").exits(0);
+    for line in [
+        "get rainbow",
+        "query rainbow",
+        "list",
+        "list --collections",
+        "stats",
+        "stats --recall",
+        "delete rainbow --dry-run",
+    ] {
+        place.run(line).exits(0);
+    }
     held.close().expect("the database closes");
     place.run("delete rainbow").exits(0);
 }

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::columns;
 use super::jsonl;
 use super::record::{Header, Record};
-use crate::database::collection::{Added, Collection, has_already};
+use crate::database::collection::{Added, Collection};
 use crate::database::ingest::{BatchOptions, Progress, SEAL_TEXT_BYTES, Stage};
 use crate::database::write::{Maker, SEAL_ROWS};
 use crate::database::{CollectionOptions, Database, fits};
@@ -214,7 +214,7 @@ fn store(
         progress.documents += 1;
         progress.text_bytes += document.text.len() as u64;
         let snapshot = collection.state.snapshot();
-        if has_already(&snapshot, &document.id, document.content_hash) {
+        if snapshot.holds(&document) {
             added.unchanged += 1;
         } else {
             let passages = document.passages.len() as u64;

@@ -3,6 +3,11 @@
 //! Every node is inserted twice. The first time in random order, with little effort: that gives lists good enough to find
 //! near nodes by, and a few long links from when the graph was small. The second time along those lists, from neighbour to
 //! neighbour, so that walks which follow each other read rows that the processor still has in its cache.
+//!
+//! Threads share the lists as `links.rs` tells. Beside them they share two numbers, relaxed: `next` gives each place to one
+//! thread, since additions to one atomic number happen one after the other in any case, and `stopped` tells nothing but
+//! itself. Each pass ends with all of its threads joined, which hands over what they wrote to those of the next pass, and to
+//! the one that reads the graph out: from there on no list is seen half rewritten.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
