@@ -2,6 +2,7 @@
 //! compaction. A command that ended with 0 was acknowledged. (`tests/api/kill` kills the library, and far more often.)
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,13 @@ fn lines(file: u64, version: u64) -> String {
     let line = |number| {
         let text =
             format!("Version {version} tells of ship number {number} and its cargo of salt.");
-        format!("{{\"id\": \"{file}-{number}\", \"text\": \"{text}\", \"file\": {file}}}\n")
+        let object = serde_json::json!({
+            "id": format!("{file}-{number}"),
+            "title": version.to_string(),
+            "text": text,
+            "file": file,
+        });
+        format!("{object}\n")
     };
     (0..DOCUMENTS).map(line).collect()
 }
@@ -29,10 +36,9 @@ fn stored(place: &Place, what: &str) -> Versions {
     let mut count = BTreeMap::<(u64, u64), usize>::new();
     if place.db().join("FORMAT").exists() {
         for object in place.run("list --json --limit 100000").objects() {
-            let (id, text) = (object["id"].as_str(), object["text"].as_str());
+            let (id, version) = (object["id"].as_str(), object["title"].as_str());
             let file = id.and_then(|id| id.split_once('-')).expect("our id").0;
-            let text = text.expect("a text").strip_prefix("Version ");
-            let version = text.and_then(|t| t.split_once(' ')).expect("our text").0;
+            let version = version.expect("a title");
             let number = |text: &str| text.parse::<u64>().expect("our number");
             *count.entry((number(file), number(version))).or_default() += 1;
         }
@@ -43,8 +49,10 @@ fn stored(place: &Place, what: &str) -> Versions {
     count.into_keys().collect()
 }
 
+type Change = Box<dyn Fn(&mut Versions)>;
+
 /// A command, and what it is to do.
-fn command(place: &Place, at: u64, round: u64) -> (Command, Box<dyn Fn(&mut Versions)>) {
+fn command(place: &Place, at: u64, round: u64) -> (Command, Change) {
     let file = at % FILES;
     let mut command = place.command();
     match at % 8 {
@@ -76,16 +84,18 @@ fn a_killed_command_loses_nothing_acknowledged_and_is_done_whole_or_not_at_all()
     println!("VECDB_SEED={seed}");
     let place = Place::empty();
     let mut sure = Versions::new();
-    let mut longest = Duration::ZERO;
+    let mut took = BTreeMap::<OsString, Duration>::new();
     let mut killed = 0;
     for round in 0..ROUNDS {
         let random = (seed + round).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let (mut command, change) = match round {
             // The first ones run to their end and show how long that takes.
-            0..3 => command(&place, 3 + 5 * round, round),
+            0..3 => command(&place, [3, 8, 10][round as usize], round),
             _ => command(&place, random >> 32, round),
         };
         let what = format!("round {round}, {:?}", command.get_args());
+        // Behind `--db` and the database.
+        let verb = command.get_args().nth(2).expect("a verb").to_owned();
         let started = Instant::now();
         let mut child = command
             .stdout(Stdio::null())
@@ -94,7 +104,7 @@ fn a_killed_command_loses_nothing_acknowledged_and_is_done_whole_or_not_at_all()
             .expect("the binary starts");
         if round >= 3 {
             let part = (random >> 22) % 1024;
-            std::thread::sleep(longest.mul_f64(part as f64 / 1024.0 * 1.1));
+            std::thread::sleep(took[&verb].mul_f64(part as f64 / 1024.0));
             // It may have ended by itself.
             let _ = child.kill();
         }
@@ -105,7 +115,7 @@ fn a_killed_command_loses_nothing_acknowledged_and_is_done_whole_or_not_at_all()
         // 1 says that there was nothing to delete.
         if matches!(status.code(), Some(0 | 1)) {
             assert_eq!(now, done, "{what}");
-            longest = longest.max(started.elapsed());
+            took.insert(verb, started.elapsed());
         } else {
             assert_eq!(status.code(), None, "{what}");
             assert!(

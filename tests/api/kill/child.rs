@@ -9,9 +9,11 @@ use super::log::{Change, Log};
 use super::{DIMENSION, IDS, LONG, MANY, vector};
 use crate::random::Random;
 
+type Call = fn(&mut Child) -> Result<()>;
+
 /// A call, and how often it is made among all. To try another verb, add a line: one that changes no document needs a
 /// function that makes it, and one that does says what it is about to do by [`Child::change`].
-const CALLS: &[(&str, u64, fn(&mut Child) -> Result<()>)] = &[
+const CALLS: &[(&str, u64, Call)] = &[
     ("put", 16, Child::put),
     ("delete", 6, Child::delete),
     ("put-long", 4, Child::put_long),
