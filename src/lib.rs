@@ -61,10 +61,14 @@ pub mod eval;
 #[cfg(feature = "encoder")]
 pub mod setup;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 pub use database::{
     Added, BatchOptions, Collection, CollectionInfo, CollectionOptions, Compacted, Database,
-    DatabaseOptions, Documents, Hit, IntoFilter, Merging, Progress, Query, Recall, RecallOptions,
-    Report, Residency, Scored, Stage,
+    DatabaseOptions, Documents, Hit, IntoFilter, Merging, Migration, Progress, Query, Recall,
+    RecallOptions, Report, Residency, Scored, Stage,
 };
 pub use document::{Document, Fields, Value};
 pub use error::{Error, Result};

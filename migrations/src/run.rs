@@ -39,6 +39,15 @@ pub struct Plan {
     pub leftovers: Vec<PathBuf>,
 }
 
+impl Plan {
+    /// Where the database will lie when all steps are taken; `None` without steps.
+    pub fn folder(&self, database: &Path) -> Option<PathBuf> {
+        let steps = Some(self.steps.len() as u64).filter(|&steps| steps > 0)?;
+        let generation = self.stamp.generation.checked_add(steps)?;
+        Some(data_folder(database, generation))
+    }
+}
+
 /// Looks at a database and changes nothing.
 ///
 /// # Errors

@@ -25,6 +25,7 @@
 //! | `search.rs` | a vector → the best documents of all parts |
 //! | `recall.rs` | what part of the exact answer is found? |
 //! | `check.rs` | is everything on disk as it was written? |
+//! | `migrate.rs` | from an older format to the current one |
 //! | `faults.rs` | tests: failing and forgetful disks |
 
 mod background;
@@ -39,6 +40,7 @@ mod ingest;
 mod inner;
 mod merge;
 mod merge_policy;
+mod migrate;
 mod part;
 mod query;
 mod recall;
@@ -55,6 +57,7 @@ pub use check::Report;
 pub use collection::{Added, Collection, CollectionInfo, CollectionOptions, Documents};
 pub use ingest::{BatchOptions, Progress, Stage};
 pub use merge::{Compacted, Merging};
+pub use migrate::Migration;
 pub use query::{Hit, IntoFilter, Query, Scored};
 pub use recall::{Recall, RecallOptions};
 
@@ -387,6 +390,43 @@ impl Database {
     /// that could be checked. Damage is not an error here but a [`Report::problems`] line.
     pub fn check(path: impl AsRef<Path>) -> Result<Report> {
         check::check(path.as_ref())
+    }
+
+    /// What [`Database::migrate`] would do. Changes nothing and takes no lock.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotADatabase`]; [`Error::NewerFormat`] if a newer vecdb wrote it;
+    /// [`Error::Migration`] if its format is older than any that this version can begin with; [`Error::Damaged`] if FORMAT
+    /// is not as it was written; [`Error::Io`].
+    pub fn migration(path: impl AsRef<Path>) -> Result<Migration> {
+        migrate::plan(path.as_ref())
+    }
+
+    /// Takes a database to the format that this version reads and writes, and tells what was done. Opening never does it: an
+    /// older database is [`Error::NeedsMigration`] then. `progress` is told each step before it is taken: from which format,
+    /// to which.
+    ///
+    /// Each step writes new files beside the old ones, which count until all of the new are durable, and then go. A crash or
+    /// an error leaves the one or the other, whole; doing it again goes on from there. There is no way back but a copy made
+    /// before. Where nothing is to be done, nothing is changed.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("notes.vecdb");
+    /// # vecdb::Database::open(&path)?.close()?;
+    /// let done = vecdb::Database::migrate(&path, |from, to| println!("from format {from} to {to}"))?;
+    /// assert!(done.steps.is_empty(), "it was made by this version");
+    /// # Ok::<(), vecdb::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Database::migration`]; [`Error::Locked`] while another process writes; [`Error::Migration`] if a step
+    /// failed.
+    pub fn migrate(
+        path: impl AsRef<Path>,
+        mut progress: impl FnMut(u32, u32),
+    ) -> Result<Migration> {
+        migrate::migrate(path.as_ref(), &mut progress)
     }
 }
 

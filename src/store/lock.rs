@@ -13,7 +13,7 @@ use super::dir::Dir;
 use super::layout::Layout;
 use crate::error::{Error, Result};
 
-const NAME: &str = "LOCK";
+pub(super) const NAME: &str = "LOCK";
 const CLOSED: &str = "closed\n";
 
 /// The lock, held until dropped.
@@ -85,7 +85,8 @@ pub(super) fn was_closed(layout: &Layout) -> bool {
     std::fs::read_to_string(layout.root().join(NAME)).is_ok_and(|text| text == CLOSED)
 }
 
-fn holder(path: &Path) -> String {
+/// Who holds the lock, as the file says.
+pub(super) fn holder(path: &Path) -> String {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(1024).read_to_string(&mut text));
     match read {

@@ -18,6 +18,8 @@
 //! | `catalog.rs` | keys and values of the catalog |
 //! | `commit.rs` | the order of a commit, proved case by case |
 //! | `recover.rs` | from what a crash left to a state that was committed |
+//! | `migrate.rs` | from an older format to the current one |
+//! | `fuzzing.rs` | for fuzz targets: the decoders |
 
 mod catalog;
 mod codec;
@@ -25,10 +27,13 @@ mod commit;
 mod dir;
 #[cfg(test)]
 pub(crate) mod faults;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod kv;
 mod layout;
 mod lock;
 mod manifest;
+mod migrate;
 mod recover;
 #[cfg(test)]
 mod tests;
@@ -38,4 +43,5 @@ pub(crate) use commit::{Commit, NewSegment, Store};
 pub(crate) use dir::Disk;
 pub(crate) use layout::Layout;
 pub(crate) use manifest::{CollectionRecord, EncoderRecord, Manifest, SegmentRecord};
+pub(crate) use migrate::{FORMAT, Plan, migrate, migration};
 pub(crate) use recover::{Opened, check_stamp, read_only, was_closed};

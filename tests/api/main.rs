@@ -4,6 +4,7 @@ mod architecture;
 mod asking;
 mod concurrency;
 mod damage;
+mod golden;
 mod kill;
 mod merging;
 mod model;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::command::{Ran, binary_alone, with_input};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "setup",
     "doctor",
     "demo",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 13] = [
     "stats",
     "check",
     "compact",
+    "migrate",
     "eval",
     "completions",
 ];

@@ -9,6 +9,7 @@
 //! | `query.rs` | hits out |
 //! | `documents.rs` | get, list, delete, stats, check, compact |
 //! | `opening.rs` | databases that are missing, foreign, newer, locked, or of another encoder |
+//! | `migrate.rs` | migrate |
 //! | `evaluation.rs` | eval |
 //! | `setting_up.rs` | setup, doctor, demo |
 
@@ -20,6 +21,7 @@ mod evaluation;
 mod help;
 mod ingest;
 mod kill;
+mod migrate;
 mod opening;
 mod query;
 mod setting_up;

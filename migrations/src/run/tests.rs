@@ -166,6 +166,7 @@ fn a_database_goes_through_every_step_and_the_old_generations_go() {
     let plan = runner.plan(folder.path()).expect("planned");
     assert_eq!(plan.steps, [(1, 2), (2, 3)]);
     assert_eq!(plan.leftovers, [] as [PathBuf; 0]);
+    assert_eq!(plan.folder(folder.path()), Some(folder.path().join("g3")));
     assert_eq!(plan.bytes_needed, 11, "MANIFEST, segments/a and meta/db");
 
     let mut told = Vec::new();
@@ -178,7 +179,8 @@ fn a_database_goes_through_every_step_and_the_old_generations_go() {
         .migrate(folder.path(), |_, _| panic!("nothing to do"))
         .expect("migrated");
     assert_eq!(again, stamp);
-    assert_eq!(runner.plan(folder.path()).expect("planned").bytes_needed, 0);
+    let plan = runner.plan(folder.path()).expect("planned");
+    assert_eq!((plan.bytes_needed, plan.folder(folder.path())), (0, None));
 }
 
 #[test]

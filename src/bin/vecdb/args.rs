@@ -6,7 +6,8 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
-    check, compact, completions, delete, demo, doctor, eval, get, ingest, list, query, setup, stats,
+    check, compact, completions, delete, demo, doctor, eval, get, ingest, list, migrate, query,
+    setup, stats,
 };
 
 /// The collection that is meant where none is named.
@@ -115,6 +116,9 @@ pub enum Command {
     /// Merge segments, and free the space of what is deleted
     #[command(after_help = compact::AFTER_HELP)]
     Compact(compact::Arguments),
+    /// Bring a database that an older vecdb made to this one's format
+    #[command(after_help = migrate::AFTER_HELP)]
+    Migrate(migrate::Arguments),
     /// Measure retrieval on queries with known answers
     #[command(after_help = eval::AFTER_HELP)]
     Eval(eval::Arguments),

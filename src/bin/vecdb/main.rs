@@ -34,6 +34,7 @@ mod ingest;
 mod interrupt;
 mod list;
 mod load;
+mod migrate;
 mod open;
 mod output;
 mod progress;
@@ -72,6 +73,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<Outcome, Failure> {
         Command::Stats(arguments) => stats::run(arguments, global, output),
         Command::Check => check::run(global, output),
         Command::Compact(arguments) => compact::run(arguments, global, output),
+        Command::Migrate(arguments) => migrate::run(arguments, global, output),
         Command::Eval(arguments) => eval::run(arguments, global, output),
         Command::Setup(arguments) => setup::run(arguments, global, output),
         Command::Doctor => doctor::run(global, output),
