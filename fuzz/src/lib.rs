@@ -31,7 +31,8 @@ pub fn mutate_section(
             data[..bytes.len()].copy_from_slice(&bytes);
             bytes.len()
         }
-        // No segment file yet: without seeds this finds the way to none.
-        _ => fuzzer_mutate(data, size, max_size),
+        Some(_) => size,
+        // No segment file: without seeds this finds the way to none.
+        None => fuzzer_mutate(data, size, max_size),
     }
 }

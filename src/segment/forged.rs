@@ -25,17 +25,21 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Of a file whose frame is whole.
+    /// Of a file that is whole.
     ///
     /// # Errors
-    /// What [`Sections::open`] says.
+    /// [`Error::Damaged`](crate::error::Error::Damaged): what bears wrong checksums is not given right ones.
     pub fn of(bytes: &[u8]) -> Result<Self> {
         let name = Path::new("forged.seg");
         let sections = Sections::open(Map::copy(bytes, name)?, name)?;
-        let kinds = Kind::of_version(sections.header().version);
-        let section = |kind| (kind, sections.bytes(kind).to_vec());
+        let section = |kind| {
+            sections.verify(kind)?;
+            Ok((kind, sections.bytes(kind).to_vec()))
+        };
         Ok(Self {
-            sections: kinds.map(section).collect(),
+            sections: Kind::of_version(sections.header().version)
+                .map(section)
+                .collect::<Result<_>>()?,
         })
     }
 
