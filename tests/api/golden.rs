@@ -67,6 +67,8 @@ fn write_the_golden_database() {
             break;
         }
     }
+    let stamp = fs::read_to_string(path.join("FORMAT")).expect("a file");
+    assert_eq!(stamp, format!("vecdb {FORMAT} 1\n"));
     // Acknowledged is durable: the files as they are, while the database is open.
     let mut archive = zip::ZipWriter::new(File::create(packed(FORMAT)).expect("a file"));
     pack(&mut archive, &path, &path);

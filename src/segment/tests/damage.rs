@@ -141,6 +141,36 @@ fn a_twin_that_stands_twice_is_told() {
     assert!(error.to_string().contains("the twins"), "{error}");
 }
 
+#[test]
+fn a_vector_that_cannot_be_one_is_told_by_a_merge_and_not_copied() {
+    let documents = ["a", "b"].map(|id| document(id, id, Random(6).unit(4)));
+    let bytes = bytes_of(4, &documents, 1_000);
+    for component in [f32::NAN, f32::NEG_INFINITY] {
+        let forged = open_forged(&bytes, |parts| {
+            parts.section(Kind::Vectors)[20..24].copy_from_slice(&component.to_le_bytes());
+        });
+        let segment = Arc::new(forged.expect("open reads no vectors"));
+        let merge = Merge::new(vec![(segment, Arc::default())]).expect("two rows");
+        let options = BuildOptions::for_merging();
+        let written = merge.write(&spec(4), &options, &|| false, &mut Vec::new());
+        let error = written
+            .expect_err("no quantiser fits such rows")
+            .to_string();
+        assert!(error.contains("the vectors: "), "{error}");
+    }
+}
+
+#[test]
+fn text_that_tantivy_panics_on_is_told_as_damage() {
+    let forged = open_forged(&whole_file(), |parts| {
+        // A part that starts behind its end.
+        parts.section(Kind::TextPositions)[2] = 0x20;
+    });
+    let error = forged.err().expect("tantivy opens all its files");
+    assert!(matches!(error, Error::Damaged { .. }));
+    assert!(error.to_string().contains("tantivy could not read it"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
