@@ -260,13 +260,31 @@ fn answers(path: &Path) {
 }
 
 #[test]
-fn a_database_of_format_1_opens_and_gives_every_answer() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = unpacked(1, folder.path());
-    let migration = Database::migration(&path).expect("can be planned");
-    assert_eq!((migration.from, migration.to), (1, 1));
-    assert_eq!(migration.steps, []);
-    answers(&path);
+fn a_database_of_every_format_gives_every_answer_after_its_migration() {
+    let mut newest = (0, 0);
+    for format in (1..).take_while(|&format| packed(format).exists()) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = unpacked(format, folder.path());
+        let done = Database::migrate(&path, |_, _| ()).expect("migrates");
+        assert_eq!(done.from, format);
+        newest = (format, done.to);
+        answers(&path);
+    }
+    assert!(newest.0 >= 1, "the fixtures are there");
+    assert_eq!(newest.0, newest.1, "the current format has its fixture");
+}
+
+#[test]
+fn the_error_of_an_older_format_names_the_command() {
+    let error = Error::NeedsMigration {
+        path: "notes.vecdb".into(),
+        found: 1,
+        current: 2,
+    };
+    assert_eq!(
+        error.to_string(),
+        "notes.vecdb has format 1, and this vecdb reads 2; `vecdb migrate --db notes.vecdb` brings it there"
+    );
 }
 
 #[test]
