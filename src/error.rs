@@ -69,7 +69,7 @@ pub enum Error {
     },
 
     /// An older vecdb wrote this database.
-    #[error("{} has format {found}, and this vecdb writes {current}; the release notes say how to migrate it", path.display())]
+    #[error("{} has format {found}, and this vecdb reads {current}; `vecdb migrate --db {}` brings it there", path.display(), path.display())]
     NeedsMigration {
         /// The database folder.
         path: PathBuf,
@@ -80,7 +80,7 @@ pub enum Error {
     },
 
     /// A migration cannot be planned or failed; the generation it read is untouched.
-    #[error("the migration failed: {what}")]
+    #[error("the database cannot be migrated: {what}")]
     Migration {
         /// What failed.
         what: String,

@@ -62,11 +62,15 @@ pub mod eval;
 #[cfg(feature = "encoder")]
 pub mod setup;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 pub use database::{
     Added, Affected, BatchOptions, CheckOptions, Collection, CollectionInfo, CollectionOptions,
     Compacted, Database, DatabaseOptions, Documents, Effect, ExportFormat, ExportOptions, Exported,
-    Hit, Imported, IntoFilter, Merging, Progress, Purged, Query, Recall, RecallOptions, Repaired,
-    Report, Residency, Scored, SnapshotOptions, Snapshotted, Stage,
+    Hit, Imported, IntoFilter, Merging, Migration, Progress, Purged, Query, Recall, RecallOptions,
+    Repaired, Report, Residency, Scored, SnapshotOptions, Snapshotted, Stage,
 };
 pub use document::{Document, Fields, Value};
 pub use error::{Error, Result};

@@ -1,15 +1,18 @@
 //! Where a generation lies, and what is left over from others.
 
-use std::fs::{self, File};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::files::Files;
 use crate::{Error, Result};
 
 pub(crate) const STAMP: &str = "FORMAT";
 pub(crate) const STAMP_TEMPORARY: &str = "FORMAT.tmp";
 
-/// What the first generation has in the database's folder itself. Nothing else in that folder is ever removed.
-const FIRST_GENERATION: [&str; 4] = ["MANIFEST", "meta", "segments", "models"];
+/// What a generation has in its folder, which is the database's own for the first. Nothing else in the database's folder is
+/// ever removed, but other generations' folders.
+const GENERATION: [&str; 4] = ["MANIFEST", "meta", "segments", "models"];
 
 /// The folder that holds a generation's data: the database's own for the first, `g<n>` in it for a later one.
 pub fn data_folder(database: &Path, generation: u64) -> PathBuf {
@@ -22,21 +25,16 @@ pub fn data_folder(database: &Path, generation: u64) -> PathBuf {
 
 /// What belongs to no generation but `current`'s: unfinished and outlived ones.
 pub(crate) fn leftovers(database: &Path, current: u64) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(database).map_err(Error::io("list", database))? {
-        let entry = entry.map_err(Error::io("list", database))?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        let is_first = FIRST_GENERATION.contains(&name);
-        let is_leftover = match generation_of(name) {
-            Some(generation) => generation != current,
-            None => name == STAMP_TEMPORARY || (is_first && current > 1),
+    let mut found = entries(database)?;
+    found.retain(|path| {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            return false;
         };
-        if is_leftover {
-            found.push(entry.path());
+        match generation_of(name) {
+            Some(generation) => generation != current,
+            None => name == STAMP_TEMPORARY || (GENERATION.contains(&name) && current > 1),
         }
-    }
-    found.sort();
+    });
     Ok(found)
 }
 
@@ -51,40 +49,62 @@ fn generation_of(name: &str) -> Option<u64> {
     (format!("g{generation}") == name).then_some(generation)
 }
 
-pub(crate) fn remove(path: &Path) -> Result<()> {
-    let metadata = fs::symlink_metadata(path).map_err(Error::io("read", path))?;
-    let removed = if metadata.is_dir() {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
-    };
-    removed.map_err(Error::io("remove", path))
+/// Removes a file, or a folder with everything in it.
+pub(crate) fn remove(files: &dyn Files, path: &Path) -> Result<()> {
+    for entry in entries(path)? {
+        remove(files, &entry)?;
+    }
+    files.remove(path).map_err(Error::io("remove", path))
 }
 
 /// Makes everything in a folder durable, the folder included.
-pub(crate) fn sync_all(folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
-        let path = entry.map_err(Error::io("list", folder))?.path();
-        if path.is_dir() {
-            sync_all(&path)?;
-        } else {
-            File::open(&path)
-                .and_then(|file| file.sync_all())
-                .map_err(Error::io("sync", &path))?;
-        }
+pub(crate) fn sync_all(files: &dyn Files, path: &Path) -> Result<()> {
+    for entry in entries(path)? {
+        sync_all(files, &entry)?;
     }
-    sync_folder(folder)
+    // What a link leads to is not part of the generation.
+    if path.is_symlink() {
+        return Ok(());
+    }
+    files.sync(path).map_err(Error::io("sync", path))
 }
 
-/// Makes the names in a folder durable.
-pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
-    // Elsewhere a folder can't be opened as a file, and renames are durable with the file.
-    if cfg!(unix) {
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(Error::io("sync", folder))?;
+/// Bytes of everything that a generation has in its folder.
+pub(crate) fn bytes(folder: &Path) -> Result<u64> {
+    let of = |name: &&str| bytes_below(&folder.join(name));
+    GENERATION.iter().map(of).sum()
+}
+
+fn bytes_below(path: &Path) -> Result<u64> {
+    let below: u64 = entries(path)?
+        .iter()
+        .map(|entry| bytes_below(entry))
+        .sum::<Result<_>>()?;
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(below + metadata.len()),
+        Ok(_) => Ok(below),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(0),
+        Err(e) => Err(Error::io("read", path)(e)),
     }
-    Ok(())
+}
+
+/// What lies in a folder, sorted; nothing for a file, a link, or what is not there.
+fn entries(path: &Path) -> Result<Vec<PathBuf>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return Ok(Vec::new()),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("read", path)(e)),
+    }
+    let failed = Error::io("list", path);
+    let entries = fs::read_dir(path).and_then(|entries| {
+        entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<std::io::Result<Vec<_>>>()
+    });
+    let mut entries = entries.map_err(failed)?;
+    entries.sort();
+    Ok(entries)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! | `layout.rs` | where a generation lies, and what is left over from others |
 //! | `step.rs` | what a step is, and the steps there are |
 //! | `run.rs` | which steps a database needs, and taking them |
+//! | `files.rs` | every change that the runner makes to files |
 //!
 //! # Generations
 //!
@@ -33,6 +34,7 @@
 //! before the rename leaves the old generation current, and the next run removes the unfinished one; a crash after it
 //! leaves the new generation current, and the next run removes the old.
 
+mod files;
 mod layout;
 mod run;
 mod stamp;

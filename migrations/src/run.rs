@@ -11,12 +11,15 @@
 //! 7. remove what is left over, now the old generation, and go on to the next step
 //!
 //! A crash before 6 leaves the old generation current and untouched; a crash after it leaves the new one, complete and
-//! durable. In both cases the rest is a leftover, which 1 and 7 of the next run remove.
+//! durable. In both cases the rest is a leftover, which 1 and 7 of the next run remove. What a run finds may be there in
+//! memory only, if the one before it ended between the rename and the fsync: so the stamp is fsynced again before anything
+//! is removed. `run/tests.rs` ends runs before every operation on files, cuts the power there, and does it again to the run
+//! that follows.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::layout::{data_folder, leftovers, remove, sync_all, sync_folder};
+use crate::files::{Files, SystemFiles};
+use crate::layout::{bytes, data_folder, leftovers, remove, sync_all};
 use crate::stamp::Stamp;
 use crate::step::{STEPS, Step};
 use crate::{CURRENT_FORMAT, Error, Result};
@@ -29,8 +32,20 @@ pub struct Plan {
     pub stamp: Stamp,
     /// The steps to be taken: from which format, to which. Empty if it is current.
     pub steps: Vec<(u32, u32)>,
+    /// About so much free space is needed while a step runs: both generations lie on disk then, and files that stay the same
+    /// only once. 0 without steps.
+    pub bytes_needed: u64,
     /// Files and folders left over from an interrupted run, which the next run removes.
     pub leftovers: Vec<PathBuf>,
+}
+
+impl Plan {
+    /// Where the database will lie when all steps are taken; `None` without steps.
+    pub fn folder(&self, database: &Path) -> Option<PathBuf> {
+        let steps = Some(self.steps.len() as u64).filter(|&steps| steps > 0)?;
+        let generation = self.stamp.generation.checked_add(steps)?;
+        Some(data_folder(database, generation))
+    }
 }
 
 /// Looks at a database and changes nothing.
@@ -51,30 +66,17 @@ pub fn migrate(database: &Path, progress: impl FnMut(u32, u32)) -> Result<Stamp>
     Runner::RELEASED.migrate(database, progress)
 }
 
-/// Where a run can break off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moment {
-    Started,
-    FolderMade,
-    StepTaken,
-    Synced,
-    StampWritten,
-    Committed,
-    LeftoverRemoved,
-}
-
 struct Runner<'a> {
     steps: &'a [&'a dyn Step],
     current: u32,
-    /// Called at each moment; a test breaks off there.
-    pause: &'a dyn Fn(Moment) -> Result<()>,
+    files: &'a dyn Files,
 }
 
 impl Runner<'static> {
     const RELEASED: Self = Self {
         steps: STEPS,
         current: CURRENT_FORMAT,
-        pause: &|_| Ok(()),
+        files: &SystemFiles,
     };
 }
 
@@ -98,8 +100,14 @@ impl Runner<'_> {
                 supported: self.current,
             });
         }
+        let current = data_folder(database, stamp.generation);
         Ok(Plan {
             stamp,
+            bytes_needed: if steps.is_empty() {
+                0
+            } else {
+                bytes(&current)?
+            },
             steps,
             leftovers: leftovers(database, stamp.generation)?,
         })
@@ -119,7 +127,6 @@ impl Runner<'_> {
     fn migrate(&self, database: &Path, mut progress: impl FnMut(u32, u32)) -> Result<Stamp> {
         let plan = self.plan(database)?;
         let mut stamp = plan.stamp;
-        (self.pause)(Moment::Started)?;
         self.remove_leftovers(database, stamp)?;
         for (from, to) in plan.steps {
             progress(from, to);
@@ -142,37 +149,42 @@ impl Runner<'_> {
             data_folder(database, old.generation),
             data_folder(database, generation),
         );
-        fs::create_dir(&new_folder).map_err(Error::io("make", &new_folder))?;
-        (self.pause)(Moment::FolderMade)?;
+        let files = self.files;
+        files
+            .create_folder(&new_folder)
+            .map_err(Error::io("make", &new_folder))?;
         let (from, to) = (step.from(), step.to());
         if let Err(source) = step.migrate(&old_folder, &new_folder) {
             // The step's own error tells more than one about the clearing up, which the next run does anyway.
-            let _ = remove(&new_folder);
+            let _ = remove(files, &new_folder);
             return Err(Error::Step { from, to, source });
         }
-        (self.pause)(Moment::StepTaken)?;
-        sync_all(&new_folder)?;
-        sync_folder(database)?;
-        (self.pause)(Moment::Synced)?;
+        sync_all(files, &new_folder)?;
+        files.sync(database).map_err(Error::io("sync", database))?;
         let new = Stamp {
             format: to,
             generation,
         };
-        new.write_temporary(database)?;
-        (self.pause)(Moment::StampWritten)?;
-        Stamp::rename(database)?;
-        (self.pause)(Moment::Committed)?;
+        new.replace(files, database)?;
         Ok(new)
     }
 
     fn remove_leftovers(&self, database: &Path, stamp: Stamp) -> Result<()> {
-        for path in leftovers(database, stamp.generation)? {
-            remove(&path)?;
-            (self.pause)(Moment::LeftoverRemoved)?;
+        let leftovers = leftovers(database, stamp.generation)?;
+        if leftovers.is_empty() {
+            return Ok(());
         }
-        sync_folder(database)
+        let sync = |path: &Path| self.files.sync(path).map_err(Error::io("sync", path));
+        sync(&Stamp::path(database))?;
+        sync(database)?;
+        leftovers
+            .iter()
+            .try_for_each(|path| remove(self.files, path))?;
+        sync(database)
     }
 }
 
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod tests;

@@ -4,11 +4,14 @@
 //! zeros. This shape never changes, so that every version of vecdb, also the oldest, can tell what it has before it.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::layout::{STAMP, STAMP_TEMPORARY, sync_folder};
+use crate::files::Files;
+#[cfg(test)]
+use crate::files::SystemFiles;
+use crate::layout::{STAMP, STAMP_TEMPORARY};
 use crate::{CURRENT_FORMAT, Error, Result};
 
 /// The longest stamp: `vecdb`, a `u32`, a `u64`, two spaces and the line feed.
@@ -94,22 +97,22 @@ impl Stamp {
 
     #[cfg(test)]
     pub(crate) fn write(self, database: &Path) -> Result<()> {
-        self.write_temporary(database)?;
-        Self::rename(database)
+        self.replace(&SystemFiles, database)
     }
 
-    pub(crate) fn write_temporary(self, database: &Path) -> Result<()> {
-        let path = database.join(STAMP_TEMPORARY);
-        let mut file = File::create(&path).map_err(Error::io("create", &path))?;
-        file.write_all(self.to_string().as_bytes())
-            .map_err(Error::io("write", &path))?;
-        file.sync_all().map_err(Error::io("sync", &path))
-    }
-
-    pub(crate) fn rename(database: &Path) -> Result<()> {
-        let path = database.join(STAMP);
-        fs::rename(database.join(STAMP_TEMPORARY), &path).map_err(Error::io("replace", &path))?;
-        sync_folder(database)
+    /// Puts the stamp in the place of the one before. The rename is the commit point; durable when it returns.
+    pub(crate) fn replace(self, files: &dyn Files, database: &Path) -> Result<()> {
+        let (path, temporary) = (database.join(STAMP), database.join(STAMP_TEMPORARY));
+        files
+            .write(&temporary, self.to_string().as_bytes())
+            .map_err(Error::io("write", &temporary))?;
+        files
+            .sync(&temporary)
+            .map_err(Error::io("sync", &temporary))?;
+        files
+            .rename(&temporary, &path)
+            .map_err(Error::io("replace", &path))?;
+        files.sync(database).map_err(Error::io("sync", database))
     }
 }
 
@@ -129,6 +132,8 @@ fn number(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -31,6 +31,7 @@
 //! | `recall.rs` | what part of the exact answer is found? |
 //! | `check.rs` | is everything on disk as it was written? |
 //! | `repair.rs` | what is damaged put aside, and what can be read of it kept |
+//! | `migrate.rs` | from an older format to the current one |
 //! | `faults/` | tests: failing and forgetful disks |
 
 mod apart;
@@ -46,6 +47,7 @@ mod ingest;
 mod inner;
 mod merge;
 mod merge_policy;
+mod migrate;
 mod part;
 mod purge;
 mod query;
@@ -67,6 +69,7 @@ pub use check::{CheckOptions, Report};
 pub use collection::{Added, Collection, CollectionInfo, CollectionOptions, Documents};
 pub use ingest::{BatchOptions, Progress, Stage};
 pub use merge::{Compacted, Merging};
+pub use migrate::Migration;
 pub use purge::Purged;
 pub use query::{Hit, IntoFilter, Query, Scored};
 pub use recall::{Recall, RecallOptions};
@@ -467,6 +470,43 @@ impl Database {
     pub fn background_error(&self) -> Option<String> {
         let damage = || self.0.in_hand.damage().map(|error| error.to_string());
         self.0.background.error().or_else(damage)
+    }
+
+    /// What [`Database::migrate`] would do. Changes nothing and takes no lock.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotADatabase`]; [`Error::NewerFormat`] if a newer vecdb wrote it;
+    /// [`Error::Migration`] if its format is older than any that this version can begin with; [`Error::Damaged`] if FORMAT
+    /// is not as it was written; [`Error::Io`].
+    pub fn migration(path: impl AsRef<Path>) -> Result<Migration> {
+        migrate::plan(path.as_ref())
+    }
+
+    /// Takes a database to the format that this version reads and writes, and tells what was done. Opening never does it: an
+    /// older database is [`Error::NeedsMigration`] then. `progress` is told each step before it is taken: from which format,
+    /// to which.
+    ///
+    /// Each step writes new files beside the old ones, which count until all of the new are durable, and then go. A crash or
+    /// an error leaves the one or the other, whole; doing it again goes on from there. There is no way back but a copy made
+    /// before. Where nothing is to be done, nothing is changed.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("notes.vecdb");
+    /// # vecdb::Database::open(&path)?.close()?;
+    /// let done = vecdb::Database::migrate(&path, |from, to| println!("from format {from} to {to}"))?;
+    /// assert!(done.steps.is_empty(), "it was made by this version");
+    /// # Ok::<(), vecdb::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Database::migration`]; [`Error::Locked`] while another process writes; [`Error::Migration`] if a step
+    /// failed.
+    pub fn migrate(
+        path: impl AsRef<Path>,
+        mut progress: impl FnMut(u32, u32),
+    ) -> Result<Migration> {
+        migrate::migrate(path.as_ref(), &mut progress)
     }
 }
 

@@ -33,6 +33,8 @@ mod run;
 pub use beir::BeirFolder;
 pub use measure::{Evaluation, Measure, QueryValues, evaluate};
 pub use qrels::Qrels;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use queries::parse as parse_queries;
 pub use queries::{Query, read_queries};
 pub use run::Run;
 

@@ -26,7 +26,7 @@ pub fn read_queries(path: impl AsRef<Path>) -> Result<Vec<Query>> {
     parse(&super::read_utf8(path)?, &path.display().to_string())
 }
 
-fn parse(text: &str, name: &str) -> Result<Vec<Query>> {
+pub(crate) fn parse(text: &str, name: &str) -> Result<Vec<Query>> {
     let mut queries = Vec::new();
     let mut lines_by_id = HashMap::new();
     for (line, number) in text.lines().zip(1..) {

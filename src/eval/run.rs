@@ -80,7 +80,7 @@ impl Run {
         Self::parse_trec(&super::read_utf8(path)?, &path.display().to_string())
     }
 
-    fn parse_trec(text: &str, name: &str) -> Result<Self> {
+    pub(crate) fn parse_trec(text: &str, name: &str) -> Result<Self> {
         let mut ranked: BTreeMap<String, Vec<(u64, String, f32)>> = BTreeMap::new();
         for (line, number) in text.lines().zip(1_u64..) {
             if line.trim().is_empty() {

@@ -107,6 +107,12 @@ impl Kind {
             || matches!(self, Self::Calibration | Self::Int4Quantiser)
     }
 
+    /// Is it a file of tantivy's?
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub fn is_text(self) -> bool {
+        (Self::TextMeta as u32..=Self::TextNorms as u32).contains(&(self as u32))
+    }
+
     /// The sections of a version's files, in their order.
     pub fn of_version(version: u32) -> impl Iterator<Item = Self> {
         let since = |kind: Self| match kind {

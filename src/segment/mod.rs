@@ -5,8 +5,8 @@
 //! In goes a batch of documents with the vectors of their passages; out comes one file that answers queries on its own and
 //! is never written again. No file holds an absolute path or a number that another builder could give too. Nothing that
 //! lies in a file makes this code panic: it is checked when the segment opens, or when it is read. The sections of `text/`
-//! are read by `tantivy`, which believes what bears right checksums: damage is told before it reads them, but a file that
-//! was forged, checksums included, can make it panic.
+//! are read by `tantivy`, which believes what bears right checksums: damage is told before it reads them. On a file that was
+//! forged, checksums included, it may panic, which is caught and told, or ask for more memory than there is.
 //!
 //! | file | subject |
 //! |---|---|
@@ -39,6 +39,7 @@
 //! | `deep.rs` | does what is stored agree with what it was made of? |
 //! | `salvage.rs` | what a damaged file still tells |
 //! | `tombstones.rs` | the file of deleted rows |
+//! | `forged.rs` | for fuzz targets and tests: files with right checksums over any bytes |
 //!
 #![doc = include_str!("FORMAT.md")]
 
@@ -50,6 +51,8 @@ mod documents;
 mod filters;
 mod findable;
 mod flat;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod forged;
 mod format;
 mod graph;
 mod ids;
@@ -493,13 +496,19 @@ impl Segment {
         flat::within(self.space()?, &coded, vector, least_score, &slots)
     }
 
-    /// The row's vector, shape `[dimension]`.
+    /// The row's vector, finite, shape `[dimension]`.
     ///
     /// # Errors
     /// [`Error::Damaged`].
     pub fn vector(&self, row: u32) -> Result<&[f32]> {
-        let slot = slot_of(self.slots()?, row);
-        Rows::new(&self.sections, self.spec.dimension).at(slot)
+        let (slot, dimension) = (slot_of(self.slots()?, row), self.spec.dimension);
+        let vector = Rows::new(&self.sections, dimension).at(slot)?;
+        if vector.iter().all(|component| component.is_finite()) {
+            return Ok(vector);
+        }
+        let at = slot as usize * dimension * 4;
+        let what = "a vector holds what no vector can hold";
+        Err(self.sections.damaged(Kind::Vectors, at, what))
     }
 
     /// The slot of each row; empty where it is the row's own number.

@@ -45,6 +45,11 @@ pub(crate) fn write(rows: &RoaringBitmap, segment_rows: u32, out: &mut dyn Write
 /// another number of rows.
 pub(crate) fn read(path: &Path, segment_rows: u32) -> Result<RoaringBitmap> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    parse(&bytes, path, segment_rows)
+}
+
+/// The same of the file's bytes; `path` stands for it in errors.
+pub(crate) fn parse(bytes: &[u8], path: &Path, segment_rows: u32) -> Result<RoaringBitmap> {
     let damaged = |offset: usize, what: &str| Error::damaged(path, offset as u64, what);
     let Some((body, checksum)) = bytes
         .split_last_chunk::<8>()

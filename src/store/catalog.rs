@@ -25,8 +25,8 @@ use crate::error::{Error, Result};
 
 const COUNTERS: &[u8] = b"q";
 
-#[derive(Default, Serialize, Deserialize)]
-struct Counters {
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Counters {
     seq: u64,
     next_collection: u32,
 }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
 
 const VERSION: u8 = 1;
-const HEAD: usize = 9;
+pub(super) const HEAD: usize = 9;
 const LIMIT: usize = 1 << 30;
 
 fn config() -> Configuration<LittleEndian, Varint, Limit<LIMIT>> {
@@ -25,11 +25,16 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
             body.len()
         ));
     }
+    Ok(sealed(&body))
+}
+
+/// The body behind its head.
+pub(super) fn sealed(body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD + body.len());
     bytes.push(VERSION);
-    bytes.extend_from_slice(&xxh3_64(&body).to_le_bytes());
-    bytes.extend_from_slice(&body);
-    Ok(bytes)
+    bytes.extend_from_slice(&xxh3_64(body).to_le_bytes());
+    bytes.extend_from_slice(body);
+    bytes
 }
 
 /// The value that `encode` stored; a sentence about what is wrong for any other bytes.

@@ -24,7 +24,7 @@ use super::holder::{self, CLOSED};
 use super::layout::Layout;
 use crate::error::{Error, Result};
 
-const NAME: &str = "LOCK";
+pub(super) const NAME: &str = "LOCK";
 const UNSYNCED: &str = "an fsync failed\n";
 /// More than the text ever has.
 const MAX_BYTES: u64 = 1 << 16;

@@ -135,11 +135,22 @@ impl Manifest {
     /// Replaces MANIFEST; durable when it returns.
     pub(super) fn write(&self, dir: &dyn Dir, layout: &Layout) -> Result<()> {
         let path = layout.manifest();
-        let body = serde_json::to_string(self).expect("a manifest has only string keys") + "\n";
-        let sum = xxh3_64(body.as_bytes());
         write_atomically(dir, &path, |out| {
-            write!(out, "{HEAD}{sum:016x}\n{body}").map_err(Error::io("write", &path))
+            out.write_all(&self.to_bytes())
+                .map_err(Error::io("write", &path))
         })
+    }
+
+    /// The file.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let body = serde_json::to_string(self).expect("a manifest has only string keys");
+        Self::sealed(&(body + "\n"))
+    }
+
+    /// The second line behind the first.
+    pub(super) fn sealed(body: &str) -> Vec<u8> {
+        let sum = xxh3_64(body.as_bytes());
+        format!("{HEAD}{sum:016x}\n{body}").into_bytes()
     }
 }
 

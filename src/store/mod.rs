@@ -26,6 +26,8 @@
 //! | `current.rs` | what is current, for readers; why they need no lock |
 //! | `recover.rs` | from what a crash left to a state that was committed |
 //! | `repair.rs` | FORMAT, MANIFEST and catalog made to agree again |
+//! | `migrate.rs` | from an older format to the current one |
+//! | `fuzzing.rs` | for fuzz targets: the decoders |
 
 mod catalog;
 mod codec;
@@ -35,12 +37,15 @@ mod dir;
 mod examine;
 #[cfg(test)]
 pub(crate) mod faults;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod holder;
 mod kv;
 mod layout;
 mod lock;
 mod manifest;
 mod mark;
+mod migrate;
 mod rebuild;
 mod recover;
 mod renew;
@@ -56,5 +61,6 @@ pub(crate) use dir::Disk;
 pub(crate) use examine::look;
 pub(crate) use layout::Layout;
 pub(crate) use manifest::{CollectionRecord, EncoderRecord, Manifest, SegmentRecord};
+pub(crate) use migrate::{FORMAT, Plan, migrate, migration};
 pub(crate) use recover::{Opened, check_stamp, leftovers, read_only, was_closed};
 pub(crate) use snapshot::{Held, begin as begin_snapshot, missing_file};

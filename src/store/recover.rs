@@ -254,7 +254,7 @@ pub(crate) fn check_stamp(root: &Path) -> Result<Option<Layout>> {
         Ok(data) if !data.is_dir() => return Err(foreign("it is a file")),
         Ok(_) => {}
     }
-    let stamp = Stamp::read(root).map_err(from_stamp)?;
+    let stamp = Stamp::read(root).map_err(from_migrations)?;
     let Some(stamp) = stamp else {
         let mut entries = fs::read_dir(root).map_err(Error::io("list", root))?;
         // A crash while the database was made leaves only these; the stamp is written under the lock.
@@ -325,10 +325,11 @@ pub(super) fn stamp(root: &Path, dir: &dyn Dir) -> Result<Layout> {
     Ok(layout_of(root, Stamp::NEW.generation))
 }
 
-fn from_stamp(error: vecdb_migrations::Error) -> Error {
-    use vecdb_migrations::Error as Stamp;
+/// What the migrations' package says, in this one's words.
+pub(super) fn from_migrations(error: vecdb_migrations::Error) -> Error {
+    use vecdb_migrations::Error as From;
     match error {
-        Stamp::Io {
+        From::Io {
             action,
             path,
             source,
@@ -337,16 +338,16 @@ fn from_stamp(error: vecdb_migrations::Error) -> Error {
             path,
             source,
         },
-        Stamp::NotADatabase { path, what } => Error::NotADatabase {
+        From::NotADatabase { path, what } => Error::NotADatabase {
             path,
             what: what.into(),
         },
-        Stamp::Damaged { path, what } => Error::Damaged {
+        From::Damaged { path, what } => Error::Damaged {
             path,
             offset: 0,
             what: what.into(),
         },
-        Stamp::Newer {
+        From::Newer {
             path,
             found,
             supported,
@@ -355,8 +356,7 @@ fn from_stamp(error: vecdb_migrations::Error) -> Error {
             found,
             supported,
         },
-        // Steps are not run here; the arm keeps their message should one ever come.
-        other => Error::Setup {
+        other => Error::Migration {
             what: other.to_string(),
         },
     }

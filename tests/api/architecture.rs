@@ -149,6 +149,7 @@ fn the_documents_name_files_that_exist() {
     for document in [
         "README.md",
         "benches/README.md",
+        "fuzz/README.md",
         "migrations/README.md",
         "CHANGELOG.md",
     ] {

@@ -6,6 +6,7 @@ mod concurrency;
 mod damage;
 #[cfg(unix)]
 mod fork;
+mod golden;
 mod kill;
 mod merging;
 mod model;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::command::{Ran, binary_alone, with_input};
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "setup",
     "doctor",
     "demo",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 16] = [
     "export",
     "import",
     "snapshot",
+    "migrate",
     "eval",
     "completions",
 ];

@@ -10,6 +10,7 @@
 //! | `documents.rs` | get, list, delete, stats, check, compact |
 //! | `moving.rs` | export, import, snapshot, compact --purge |
 //! | `opening.rs` | databases that are missing, foreign, newer, locked, or of another encoder |
+//! | `migrate.rs` | migrate |
 //! | `evaluation.rs` | eval |
 //! | `setting_up.rs` | setup, doctor, demo |
 
@@ -21,6 +22,7 @@ mod evaluation;
 mod help;
 mod ingest;
 mod kill;
+mod migrate;
 mod moving;
 mod opening;
 mod query;

@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
     check, compact, completions, delete, demo, doctor, eval, export, get, import, ingest, list,
-    query, setup, snapshot, stats,
+    migrate, query, setup, snapshot, stats,
 };
 
 /// The collection that is meant where none is named.
@@ -125,6 +125,9 @@ pub enum Command {
     /// Make a copy of the database while it is in use
     #[command(after_help = snapshot::AFTER_HELP)]
     Snapshot(snapshot::Arguments),
+    /// Bring a database that an older vecdb made to this one's format
+    #[command(after_help = migrate::AFTER_HELP)]
+    Migrate(migrate::Arguments),
     /// Measure retrieval on queries with known answers
     #[command(after_help = eval::AFTER_HELP)]
     Eval(eval::Arguments),

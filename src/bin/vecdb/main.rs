@@ -38,6 +38,7 @@ mod ingest;
 mod interrupt;
 mod list;
 mod load;
+mod migrate;
 mod open;
 mod output;
 mod progress;
@@ -82,6 +83,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<Outcome, Failure> {
         Command::Export(arguments) => export::run(arguments, global, output),
         Command::Import(arguments) => import::run(arguments, global, output),
         Command::Snapshot(arguments) => snapshot::run(arguments, global, output),
+        Command::Migrate(arguments) => migrate::run(arguments, global, output),
         Command::Eval(arguments) => eval::run(arguments, global, output),
         Command::Setup(arguments) => setup::run(arguments, global, output),
         Command::Doctor => doctor::run(global, output),

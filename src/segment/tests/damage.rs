@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::segment::forged::Parts;
 
 /// Every answer that a segment gives, as text; `None` for an error. Errors are fine, panics are not.
 fn answers(segment: &Segment) -> Vec<Option<String>> {
@@ -160,48 +161,20 @@ fn a_newer_format_is_named_as_such() {
     ));
 }
 
-/// Makes all checksums right again, as a forger would, so that the checks behind them are reached.
-fn forge(bytes: &mut [u8], sections: &[(Kind, Range<usize>)], footer: usize) {
-    use xxhash_rust::xxh3::xxh3_64;
-    let header = xxh3_64(&bytes[..56]);
-    bytes[56..64].copy_from_slice(&header.to_le_bytes());
-    let mut at = footer + 8 + 24 * sections.len();
-    for (_, range) in sections {
-        for start in range.clone().step_by(format::BLOCK_BYTES) {
-            let sum = xxh3_64(&bytes[start..range.end.min(start + format::BLOCK_BYTES)]);
-            bytes[at..at + 8].copy_from_slice(&sum.to_le_bytes());
-            at += 8;
-        }
-    }
-    let sum = xxh3_64(&bytes[footer..at + 16]);
-    bytes[at + 16..at + 24].copy_from_slice(&sum.to_le_bytes());
-}
-
-/// Opens `bytes` after `change`, given the range of each section, made it lie with right checksums.
-pub(super) fn open_forged(
-    mut bytes: Vec<u8>,
-    change: impl FnOnce(&mut [u8], &dyn Fn(Kind) -> Range<usize>),
-) -> Result<Segment> {
-    let whole = open(bytes.clone())?;
-    let range = |kind| whole.sections.range(kind);
-    let sections: Vec<_> = Kind::ALL.iter().map(|&kind| (kind, range(kind))).collect();
-    let footer = sections
-        .last()
-        .map_or(0, |(_, range)| range.end.next_multiple_of(64));
-    change(&mut bytes, &range);
-    forge(&mut bytes, &sections, footer);
-    open(bytes)
+/// Opens the file after `change`, with right checksums.
+pub(super) fn open_forged(bytes: &[u8], change: impl FnOnce(&mut Parts)) -> Result<Segment> {
+    let mut parts = Parts::of(bytes)?;
+    change(&mut parts);
+    open(parts.to_bytes())
 }
 
 #[test]
 fn a_passage_that_claims_to_be_huge_is_an_error_and_takes_no_memory() {
     let bytes = bytes_of(4, &[document("a", "some text", Random(3).unit(4))], 1_000);
     for claimed in [u64::MAX, 1 << 62, 1 << 45] {
-        let segment = open_forged(bytes.clone(), |bytes, range| {
-            let text_bytes = range(Kind::Documents).start + 16;
-            let end = range(Kind::RowRanges).start + 8;
-            for at in [text_bytes, end] {
-                bytes[at..at + 8].copy_from_slice(&claimed.to_le_bytes());
+        let segment = open_forged(&bytes, |parts| {
+            for (kind, at) in [(Kind::Documents, 16), (Kind::RowRanges, 8)] {
+                parts.section(kind)[at..at + 8].copy_from_slice(&claimed.to_le_bytes());
             }
         });
         let segment = segment.expect("the tables agree with each other");
@@ -219,14 +192,44 @@ fn a_twin_that_stands_twice_is_told() {
         .map(|id| document(id, id, vector.clone()))
         .into();
     let bytes = bytes_of(4, &documents, 1);
-    let result = open_forged(bytes, |bytes, range| {
-        let twins = range(Kind::Twins);
+    let result = open_forged(&bytes, |parts| {
+        let twins = parts.section(Kind::Twins);
         assert_eq!(twins.len(), 16, "rows 1 and 2 are twins of row 0");
-        bytes.copy_within(twins.start..twins.start + 8, twins.start + 8);
+        twins.copy_within(..8, 8);
     });
     let searched = result.and_then(|segment| segment.best(&[1.0; 4], 1, Pick::All));
     let error = searched.expect_err("one twin stands twice");
     assert!(error.to_string().contains("the twins"), "{error}");
+}
+
+#[test]
+fn a_vector_that_cannot_be_one_is_told_by_a_merge_and_not_copied() {
+    let documents = ["a", "b"].map(|id| document(id, id, Random(6).unit(4)));
+    let bytes = bytes_of(4, &documents, 1_000);
+    for component in [f32::NAN, f32::NEG_INFINITY] {
+        let forged = open_forged(&bytes, |parts| {
+            parts.section(Kind::Vectors)[20..24].copy_from_slice(&component.to_le_bytes());
+        });
+        let segment = Arc::new(forged.expect("open reads no vectors"));
+        let merge = Merge::new(vec![(segment, Arc::default())]).expect("two rows");
+        let options = BuildOptions::for_merging();
+        let written = merge.write(&spec(4), &options, &|| false, &mut Vec::new());
+        let error = written
+            .expect_err("no quantiser fits such rows")
+            .to_string();
+        assert!(error.contains("the vectors: "), "{error}");
+    }
+}
+
+#[test]
+fn text_that_tantivy_panics_on_is_told_as_damage() {
+    let forged = open_forged(&whole_file(), |parts| {
+        // A part that starts behind its end.
+        parts.section(Kind::TextPositions)[2] = 0x20;
+    });
+    let error = forged.err().expect("tantivy opens all its files");
+    assert!(matches!(error, Error::Damaged { .. }));
+    assert!(error.to_string().contains("tantivy could not read it"));
 }
 
 proptest! {
@@ -253,14 +256,16 @@ proptest! {
 
     #[test]
     fn damage_with_right_checksums_outside_the_text_index_never_panics(
-        edits in proptest::collection::vec((any::<proptest::sample::Index>(), 0usize..14, any::<u8>()), 1..4),
+        edits in proptest::collection::vec((any::<proptest::sample::Index>(), any::<usize>(), any::<u8>()), 1..4),
     ) {
-        let forged = open_forged(whole_file(), |bytes, range| {
-            for (at, section, value) in edits {
-                let range = range(Kind::ALL[section]);
-                if !range.is_empty() {
-                    bytes[range.start + at.index(range.len())] = value;
-                }
+        let forged = open_forged(&whole_file(), |parts| {
+            for (at, choice, value) in edits {
+                parts.change(false, choice, |bytes| {
+                    if !bytes.is_empty() {
+                        let at = at.index(bytes.len());
+                        bytes[at] = value;
+                    }
+                });
             }
         });
         if let Ok(segment) = forged {

@@ -35,9 +35,7 @@ fn segments_of_every_format_and_shape_agree_with_themselves() {
 fn codes_that_are_not_their_vectors_are_told() {
     let whole = std::fs::read(golden_file(3)).expect("committed with the code");
     let forged = |kind, at: usize, change: u8| {
-        let forged = open_forged(whole.clone(), |bytes, range| {
-            bytes[range(kind).start + at] ^= change;
-        });
+        let forged = open_forged(&whole, |parts| parts.section(kind)[at] ^= change);
         told(&forged.expect("the frame is whole"))
     };
     for (kind, change) in [
@@ -62,13 +60,13 @@ fn a_node_that_no_walk_comes_to_is_told() {
     let (graph, _) = whole.graph().expect("whole").expect("it has one");
     assert!(graph.all_twins().is_empty());
     let lost = 0_u32;
-    let forged = open_forged(whole_file(), |bytes, range| {
+    let forged = open_forged(&whole_file(), |parts| {
         // Every link to it leads to another one instead; and it is no seed.
         let other = lost + 1;
         for kind in [Kind::Neighbours, Kind::Seeds] {
-            for at in range(kind).step_by(4) {
-                if bytes[at..at + 4] == lost.to_le_bytes() {
-                    bytes[at..at + 4].copy_from_slice(&other.to_le_bytes());
+            for slot in parts.section(kind).chunks_exact_mut(4) {
+                if slot == lost.to_le_bytes() {
+                    slot.copy_from_slice(&other.to_le_bytes());
                 }
             }
         }

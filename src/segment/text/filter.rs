@@ -3,7 +3,7 @@
 use roaring::RoaringBitmap;
 
 use super::columns::{Column, Columns};
-use super::{TextIndex, compare};
+use super::{TextIndex, compare, guarded};
 use crate::document::Value;
 use crate::error::Result;
 use crate::filter::{Comparison, Filter};
@@ -20,13 +20,13 @@ impl TextIndex {
             readers: self.reader.fast_fields(),
             rows,
         };
-        Matcher {
+        let matcher = Matcher {
             text: self,
             columns,
             tables,
             all,
-        }
-        .rows(filter)
+        };
+        guarded(&self.sections, Kind::TextFast, || matcher.rows(filter))
     }
 }
 

@@ -15,7 +15,8 @@
 //!
 //! Row number = tantivy DocId. A row stores the bytes of its document's text from its passage's start to the next
 //! passage's start, so the rows of a document are its text; the document's first row stores its attributes too.
-//! tantivy trusts its files, so no byte reaches it before its block's checksum was compared.
+//! tantivy trusts its files, so no byte reaches it before its block's checksum was compared. Should it panic all the same, on
+//! files that were forged, checksums included, that is told as damage.
 
 mod columns;
 mod compare;
@@ -24,6 +25,7 @@ mod filter;
 mod spool;
 mod write;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tantivy::schema::{Field, Value as _};
@@ -58,19 +60,16 @@ pub(super) struct TextIndex {
 impl TextIndex {
     /// Opens the index inside the segment.
     pub fn open(sections: Arc<Sections>) -> Result<Self> {
-        Self::open_index(&sections)
-            .map_err(|e| sections.first_damage(Kind::TextMeta, &e.to_string()))
-            .and_then(|index| {
-                if index.reader.max_doc() == sections.header().rows {
-                    Ok(index)
-                } else {
-                    Err(sections.damaged(
-                        Kind::TextMeta,
-                        0,
-                        "it has another number of rows than the header",
-                    ))
-                }
-            })
+        let index = guarded(&sections, Kind::TextMeta, || {
+            Self::open_index(&sections)
+                .map_err(|e| sections.first_damage(Kind::TextMeta, &e.to_string()))
+        })?;
+        if index.reader.max_doc() == sections.header().rows {
+            Ok(index)
+        } else {
+            let what = "it has another number of rows than the header";
+            Err(sections.damaged(Kind::TextMeta, 0, what))
+        }
     }
 
     fn open_index(sections: &Arc<Sections>) -> tantivy::Result<Self> {
@@ -115,10 +114,11 @@ impl TextIndex {
     }
 
     fn stored(&self, row: u32, field: Field) -> Result<Option<Vec<u8>>> {
-        let document: TantivyDocument = self
-            .store
-            .get(row)
-            .map_err(|e| self.sections.first_damage(Kind::TextStore, &e.to_string()))?;
+        let document: TantivyDocument = guarded(&self.sections, Kind::TextStore, || {
+            self.store
+                .get(row)
+                .map_err(|e| self.sections.first_damage(Kind::TextStore, &e.to_string()))
+        })?;
         Ok(document
             .get_first(field)
             .and_then(|value| value.as_bytes())
@@ -128,4 +128,11 @@ impl TextIndex {
     fn wrong(&self, what: &str) -> crate::error::Error {
         self.sections.first_damage(Kind::TextStore, what)
     }
+}
+
+/// Runs `read` over tantivy's files, and tells a panic in it as damage of `kind`. What it shares with others are caches behind
+/// locks that tell the next one of the panic.
+fn guarded<T>(sections: &Sections, kind: Kind, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(sections.first_damage(kind, "tantivy could not read it")))
 }

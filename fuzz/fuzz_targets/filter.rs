@@ -1,0 +1,4 @@
+//! The filter language.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vecdb::fuzzing::filter(bytes));

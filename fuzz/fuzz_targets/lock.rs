@@ -1,0 +1,4 @@
+//! LOCK.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vecdb::fuzzing::lock(bytes));

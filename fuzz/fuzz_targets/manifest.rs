@@ -1,0 +1,4 @@
+//! MANIFEST.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vecdb::fuzzing::manifest(bytes));

@@ -1,0 +1,4 @@
+//! A tombstone file.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vecdb::fuzzing::tombstones(bytes));

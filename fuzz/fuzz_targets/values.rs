@@ -1,0 +1,4 @@
+//! Values in sled.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vecdb::fuzzing::values(bytes));
