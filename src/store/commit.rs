@@ -31,13 +31,14 @@
 //! - During 5: some files are left that nobody names, or come back after a power cut; the next open removes them.
 //!
 //! While the next process opens, it does one of these things again, or makes MANIFEST follow the catalog (4), or sweeps (5):
-//! a second crash there is one of the cases above. It replays the write-ahead rows in memory and writes nothing for them.
+//! a second crash there is one of the cases above. It replays the write-ahead rows in memory; where these are many it seals
+//! them, a commit like another. What sled writes while it opens has one weaker moment, of which `kv.rs` tells.
 //!
 //! A new database: LOCK, FORMAT, the folders and an empty catalog, each durable, and then the first MANIFEST. As long as
 //! there is none, nothing was acknowledged, and the next open makes anew what is missing or broken.
 //!
 //! Closing is a commit like another; `closed` is written into LOCK after it. Opening writes over that, and syncs it, before
-//! anything else, so that `closed` never stands beside write-ahead rows, for whom a reader would have to ask sled.
+//! anything else, so that `closed` never stands beside write-ahead rows, which only sled could show to a reader.
 //!
 //! A merge takes steps 1 and 2 beside other commits: its file has a fresh name, which no manifest names before its own step
 //! 3, and the sweep that removes what nobody names runs only when a database opens. Its step 3 changes where sealed rows lie

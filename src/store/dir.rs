@@ -1,7 +1,7 @@
 //! Every change that we make to files, behind one trait, so that tests can make each of them fail and cut the power after it.
 //!
-//! Two things go past it: what sled does in its own folder, of which only the fsync afterwards is ours, and migrations, which
-//! have their own package and their own tests of this kind.
+//! Two things go past it: what sled does in its own folder, of which only the fsyncs around it are ours, and migrations,
+//! which have their own package and their own tests of this kind. Reading needs no trait.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
