@@ -31,13 +31,14 @@
 //! - During 5: some files are left that nobody names, or come back after a power cut; the next open removes them.
 //!
 //! While the next process opens, it does one of these things again, or makes MANIFEST follow the catalog (4), or sweeps (5):
-//! a second crash there is one of the cases above. It replays the write-ahead rows in memory and writes nothing for them.
+//! a second crash there is one of the cases above. It replays the write-ahead rows in memory; where these are many it seals
+//! them, a commit like another. What sled writes while it opens has one weaker moment, of which `kv.rs` tells.
 //!
 //! A new database: LOCK, FORMAT, the folders and an empty catalog, each durable, and then the first MANIFEST. As long as
 //! there is none, nothing was acknowledged, and the next open makes anew what is missing or broken.
 //!
 //! Closing is a commit like another; `closed` is written into LOCK after it. Opening writes over that, and syncs it, before
-//! anything else, so that `closed` never stands beside write-ahead rows, for whom a reader would have to ask sled.
+//! anything else, so that `closed` never stands beside write-ahead rows, which only sled could show to a reader.
 //!
 //! After a write-ahead append and after each commit, `mark.rs` notes which entries must be there from now on; that note is never
 //! ahead of what is durable, and where it is behind it proves less.

@@ -1,8 +1,8 @@
 //! Every change that we make to files, behind one trait, so that tests can make each of them fail and cut the power after it.
 //!
-//! Three things go past it: what sled does in its own folder, of which only the fsync afterwards is ours; what nothing rests
+//! Three things go past it: what sled does in its own folder, of which only the fsyncs around it are ours; what nothing rests
 //! on, the mark in that folder and copies of it to look at; and migrations, which have their own package and their own tests of
-//! this kind.
+//! this kind. Reading needs no trait.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
