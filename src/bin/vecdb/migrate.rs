@@ -146,7 +146,7 @@ mod tests {
                 "would remove a.vecdb/g2, left over from an interrupted migration",
                 "would take the step from format 1 to 2",
                 "would take the step from format 2 to 3",
-                "would write at most about 2.5 MB into a.vecdb/g3; 90 GB are free",
+                "would write at most about 2.5 MB into a.vecdb/g3; 90.0 GB are free",
             ]
         );
     }
