@@ -115,6 +115,7 @@ impl Kv {
     pub fn exchange(&mut self, exchange: impl FnOnce() -> Result<()>) -> Result<()> {
         self.close();
         exchange()?;
+        settle(&self.folder, &*self.dir, false)?;
         *self = Self::open(&self.folder.clone(), &Arc::clone(&self.dir))?;
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! What a child does until it is killed.
 
+use std::fs;
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
-use vecdb::{Collection, CollectionOptions, Database, Document, Result};
+use vecdb::{Collection, CollectionOptions, Database, Document, Result, SnapshotOptions};
 
 use super::log::{Change, Log};
 use super::{DIMENSION, IDS, LONG, MANY, vector};
@@ -21,7 +22,10 @@ const CALLS: &[(&str, u64, Call)] = &[
     ("delete-many", 1, Child::delete_many),
     ("seal", 12, Child::seal),
     ("compact", 6, Child::compact),
+    ("purge", 2, Child::purge),
+    ("snapshot", 2, Child::snapshot),
     ("reopen", 2, Child::reopen),
+    ("repair", 1, Child::repair),
 ];
 
 /// A process that writes.
@@ -131,8 +135,38 @@ impl Child {
         made.map(|_| ())
     }
 
+    fn purge(&mut self) -> Result<()> {
+        let purged = self.db().purge(|_| ControlFlow::Continue(()))?;
+        assert!(purged.is_proved(), "{:?}", purged.problems);
+        Ok(())
+    }
+
+    /// A copy, opened, and removed again.
+    fn snapshot(&mut self) -> Result<()> {
+        let to = self.path.with_extension("copy");
+        // A kill left one.
+        let _ = fs::remove_dir_all(&to);
+        self.db().snapshot(&to, SnapshotOptions::default())?;
+        let copy = Database::open(&to)?;
+        for info in self.db().collections() {
+            let copied = copy.existing_collection(&info.name)?;
+            assert_eq!(copied.len(), info.documents, "{}", info.name);
+        }
+        copy.close()?;
+        let _ = fs::remove_dir_all(&to);
+        Ok(())
+    }
+
     fn reopen(&mut self) -> Result<()> {
         self.db.take().expect("open").close()?;
+        self.open()
+    }
+
+    /// Of what is whole.
+    fn repair(&mut self) -> Result<()> {
+        self.db.take().expect("open").close()?;
+        let repaired = Database::repair(&self.path)?;
+        assert!(repaired.done.is_empty(), "{:?}", repaired.done);
         self.open()
     }
 
