@@ -59,10 +59,10 @@
 //!
 //! After an fsync that failed the system may take for written what it could not write: it is read as new, a second fsync
 //! says that all is well, and a power cut brings back the old. For a file of 1, 2 or 4 that is no matter, since it is never
-//! used again. sled's log is: so a failure in step 3, or while sled opens, leaves a mark in LOCK, and the next open writes
-//! the catalog's files over with what they hold, and syncs them, before it believes them. The mark itself need not be
-//! durable: a power cut takes it together with what it warns of. A folder's names are not written over: where syncing
-//! MANIFEST's folder fails, what is acknowledged later rests on the catalog, which MANIFEST then follows.
+//! used again. sled's log is: so whoever opens after a writer that did not close in good order, which none does whose write
+//! failed, writes the catalog's files over with what they hold, and syncs them, before it believes them. A folder's names
+//! are not written over: where syncing MANIFEST's folder fails, what is acknowledged later rests on the catalog, which
+//! MANIFEST then follows.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -283,10 +283,7 @@ impl Store {
 
     fn apply(&mut self, batch: Batch) -> Result<()> {
         let applied = self.kv.apply(batch);
-        if applied.is_err() {
-            self.failed = true;
-            self.lock.mark_unsynced(true);
-        }
+        self.failed |= applied.is_err();
         applied
     }
 

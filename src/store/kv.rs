@@ -3,7 +3,7 @@
 //! What reading its source and tracing it showed, and what is done here about it:
 //! - `flush()` on Linux only starts write-back (`sync_file_range`): [`Kv::apply`] fsyncs `meta/db` itself after it.
 //! - Opening writes a snapshot, fsynced, of a log whose end may lie in the system's memory alone after a kill: [`settle`]
-//!   fsyncs the log before.
+//!   fsyncs the log before, and writes it anew where an fsync may have failed.
 //! - That snapshot's name is not fsynced before parts of the log are overwritten that are free by it. Without the snapshot
 //!   such a log may not be readable, so [`Kv::open`] fsyncs the folder as soon as it can: a power cut in the milliseconds
 //!   before, on a file system that would keep the later bytes and not the earlier name, can cost the write-ahead rows. What is
@@ -115,7 +115,7 @@ impl Kv {
     pub fn exchange(&mut self, exchange: impl FnOnce() -> Result<()>) -> Result<()> {
         self.close();
         exchange()?;
-        settle(&self.folder, &*self.dir, false)?;
+        settle(&self.folder, &*self.dir, true)?;
         *self = Self::open(&self.folder.clone(), &Arc::clone(&self.dir))?;
         Ok(())
     }
@@ -186,15 +186,15 @@ impl Drop for Kv {
 }
 
 /// To be called before the store in `folder` is opened. What the last process wrote and did not live to sync is read back
-/// from the system's memory: before anything is concluded from it, it must be as durable as it looks. After an fsync that
-/// failed (`is_unsynced`) another one proves nothing, since the system may take for written what it could not write; so all
-/// is written anew first.
-pub(super) fn settle(folder: &Path, dir: &dyn Dir, is_unsynced: bool) -> Result<()> {
+/// from the system's memory: before anything is concluded from it, it must be as durable as it looks. Where that process did
+/// not close in good order, an fsync of it may have failed. After that another one proves nothing, since the system may take
+/// for written what it could not write: so all is written over with what it is first.
+pub(super) fn settle(folder: &Path, dir: &dyn Dir, was_closed: bool) -> Result<()> {
     for path in files(folder)? {
-        if is_unsynced {
+        if !was_closed {
             dir.rewrite(&path).map_err(Error::io("rewrite", &path))?;
         }
-        if is_unsynced || path.ends_with("db") {
+        if !was_closed || path.ends_with("db") {
             dir.sync_file(&path).map_err(Error::io("sync", &path))?;
         }
     }
@@ -221,7 +221,9 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
         entries => entries.map_err(Error::io("list", folder))?,
     };
     let paths = entries.flatten().map(|entry| entry.path());
-    Ok(paths.filter(|path| path.is_file()).collect())
+    let mut files: Vec<PathBuf> = paths.filter(|path| path.is_file()).collect();
+    files.sort();
+    Ok(files)
 }
 
 /// sled panics on some damaged files instead of returning an error. Nothing of ours is shared with the closure, and what

@@ -1,8 +1,8 @@
 //! One writer a database: an OS lock on `LOCK`, freed by the system however the process ends.
 //!
 //! The file's text names the holder, for the error of the next one ([`holder`]). A writer that closed in good order, with
-//! nothing left unsealed, leaves [`CLOSED`] there: then a reader needs neither lock nor sled to see everything acknowledged. One
-//! whose fsync failed adds the line [`UNSYNCED`]: the next writer must not believe that the disk holds what it reads.
+//! nothing left unsealed, leaves [`CLOSED`] there: then a reader needs neither lock nor sled to see everything acknowledged.
+//! After any other the next writer does not believe that the disk holds what it reads: an fsync may have failed.
 //!
 //! The lock belongs to the file, not to its name, and not to one process. What follows from it:
 //!
@@ -25,7 +25,6 @@ use super::layout::Layout;
 use crate::error::{Error, Result};
 
 pub(super) const NAME: &str = "LOCK";
-const UNSYNCED: &str = "an fsync failed\n";
 /// More than the text ever has.
 const MAX_BYTES: u64 = 1 << 16;
 
@@ -37,12 +36,8 @@ pub(super) struct Lock {
     file: File,
     root: PathBuf,
     dir: Arc<dyn Dir>,
-    /// Who holds it.
-    text: String,
     /// The last writer closed in good order.
     pub was_closed: bool,
-    /// An fsync of the catalog failed, and it was not written anew since.
-    pub is_unsynced: bool,
 }
 
 impl Lock {
@@ -52,7 +47,7 @@ impl Lock {
     /// [`Error::Locked`] with the holder's pid, start time and command.
     pub fn acquire(root: &Path, dir: &Arc<dyn Dir>) -> Result<Self> {
         let path = root.join(NAME);
-        let (file, root) = loop {
+        let (mut file, root) = loop {
             let file = dir.open(&path).map_err(Error::io("open", &path))?;
             match file.try_lock() {
                 Ok(()) => {}
@@ -70,18 +65,16 @@ impl Lock {
         let mut last = String::new();
         // Whatever else stands there says nothing.
         let is_text = (&file).take(MAX_BYTES).read_to_string(&mut last).is_ok();
-        let mut lock = Self {
+        // Durable before the first acknowledgement: after a power cut `CLOSED` must not stand beside unsealed rows.
+        dir.overwrite(&mut file, &holder::this_process())
+            .and_then(|()| dir.sync_file(&path))
+            .map_err(Error::io("write", &path))?;
+        let lock = Self {
             file,
             root,
             dir: Arc::clone(dir),
-            text: holder::this_process(),
             was_closed: is_text && last == CLOSED,
-            is_unsynced: is_text && last.ends_with(UNSYNCED),
         };
-        // Durable before the first acknowledgement: after a power cut `CLOSED` must not stand beside unsealed rows.
-        lock.write()
-            .and_then(|()| dir.sync_file(&path))
-            .map_err(Error::io("write", &path))?;
         held().insert(lock.root.clone());
         Ok(lock)
     }
@@ -101,21 +94,6 @@ impl Lock {
         }
         let path = self.root.clone();
         Err(Error::Replaced { path })
-    }
-
-    /// Says whether an fsync of the catalog failed. It need not be durable: after a power cut what was not synced is gone.
-    pub fn mark_unsynced(&mut self, is_unsynced: bool) {
-        if self.is_unsynced != is_unsynced {
-            self.is_unsynced = is_unsynced;
-            // One that cannot be written leaves the catalog believed when it is next opened, but for a power cut rightly.
-            let _ = self.write();
-        }
-    }
-
-    fn write(&mut self) -> std::io::Result<()> {
-        let unsynced = if self.is_unsynced { UNSYNCED } else { "" };
-        let text = format!("{}{unsynced}", self.text);
-        self.dir.overwrite(&mut self.file, &text)
     }
 
     /// For one who changed nothing.

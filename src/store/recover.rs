@@ -52,7 +52,7 @@ impl Opened {
     }
 
     /// The same under a lock that is already held.
-    pub(super) fn locked(mut lock: Lock, layout: Layout, disk: &Disk) -> Result<Self> {
+    pub(super) fn locked(lock: Lock, layout: Layout, disk: &Disk) -> Result<Self> {
         let dir = &disk.0;
         let segments = layout.segments();
         dir.create_folder(&segments)
@@ -64,7 +64,7 @@ impl Opened {
             // sled would make an empty one.
             return Err(Error::catalog(&layout.meta(), "it is missing"));
         }
-        let kv = open_catalog(&layout, dir, is_new, &mut lock)?;
+        let kv = open_catalog(&layout, dir, is_new, lock.was_closed)?;
         let manifest = kv.guarded(|| catalog::read_manifest(&kv))?;
         match file {
             Some(file) if file == manifest => {
@@ -155,21 +155,9 @@ pub(crate) fn leftovers(layout: &Layout, manifest: &Manifest) -> Vec<PathBuf> {
 
 /// Opens sled. A database that has no MANIFEST yet has acknowledged nothing, so what a kill left of its first catalog is
 /// made anew; and its files are made durable, since everything acknowledged later rests on them.
-fn open_catalog(layout: &Layout, dir: &Arc<dyn Dir>, is_new: bool, lock: &mut Lock) -> Result<Kv> {
-    let opened = settle_and_open(layout, dir, is_new, lock.is_unsynced);
-    // Opening fsyncs, too.
-    lock.mark_unsynced(opened.is_err());
-    opened
-}
-
-fn settle_and_open(
-    layout: &Layout,
-    dir: &Arc<dyn Dir>,
-    is_new: bool,
-    is_unsynced: bool,
-) -> Result<Kv> {
+fn open_catalog(layout: &Layout, dir: &Arc<dyn Dir>, is_new: bool, was_closed: bool) -> Result<Kv> {
     let meta = layout.meta();
-    kv::settle(&meta, &**dir, is_unsynced)?;
+    kv::settle(&meta, &**dir, was_closed)?;
     let kv = match Kv::open(&meta, dir) {
         Err(Error::Catalog { .. }) if is_new => {
             // Aside, not away: should MANIFEST be missing for another reason, its rows are still there.
