@@ -526,7 +526,7 @@ fn a_refresh_opens_what_is_new_and_nothing_else() {
         .expect("one");
     let away = folder.path().join("away");
     std::fs::rename(newest, &away).expect("moves");
-    assert!(matches!(reader.refresh(), Err(Error::Io { .. })));
+    assert!(matches!(reader.refresh(), Err(Error::Damaged { .. })));
     assert_eq!(ids(&seen), ["a", "c"]);
     assert_eq!(reader.collections().len(), 1);
     std::fs::rename(&away, newest).expect("moves");
