@@ -12,7 +12,16 @@ pub(crate) const STAMP_TEMPORARY: &str = "FORMAT.tmp";
 
 /// What a generation has in its folder, which is the database's own for the first. Nothing else in the database's folder is
 /// ever removed, but other generations' folders.
-const GENERATION: [&str; 4] = ["MANIFEST", "meta", "segments", "models"];
+const GENERATION: [&str; 8] = [
+    "MANIFEST",
+    "meta",
+    "meta.copy",
+    "meta.new",
+    "meta.next",
+    "meta.old",
+    "segments",
+    "models",
+];
 
 /// The folder that holds a generation's data: the database's own for the first, `g<n>` in it for a later one.
 pub fn data_folder(database: &Path, generation: u64) -> PathBuf {

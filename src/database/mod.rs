@@ -404,7 +404,7 @@ impl Database {
     /// passages deleted is written anew, with the smaller ones; and one of 4,000 passages or more that was sealed without
     /// a graph gets it. That happens in the background too, and on close for what is small; here it is
     /// waited for. `progress` is told what was done so far, from time to time and after each merge, and may do anything but
-    /// compact; `ControlFlow::Break` ends the call, and the merge in hand with nothing changed by it.
+    /// compact or purge; `ControlFlow::Break` ends the call, and the merge in hand with nothing changed by it.
     ///
     /// ```
     /// # use std::ops::ControlFlow;

@@ -6,6 +6,7 @@
 //! what it saw. Why a reader may do this beside a writer is told in `store/current.rs`.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use super::inner::{Inner, State, open_part, part_of};
@@ -38,6 +39,13 @@ impl Inner {
         self.show(snapshots);
         *current = newer;
         Ok(true)
+    }
+
+    /// Where a reader reads, wherever the process stands by now.
+    pub(super) fn root_read(&self) -> Option<PathBuf> {
+        let current = self.current.as_ref()?;
+        let current = current.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(current.layout.root().to_path_buf())
     }
 
     fn snapshots(&self, current: &Current, open: &Open) -> Result<Vec<Snapshot>> {

@@ -84,8 +84,8 @@ impl Database {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Locked`]; [`Error::Damaged`] where neither MANIFEST nor catalog tell what is current; [`Error::NotFound`],
-    /// [`Error::NotADatabase`], [`Error::NewerFormat`], [`Error::NeedsMigration`]; [`Error::Io`]. A repair that failed or was
+    /// [`Error::Locked`](crate::Error::Locked); [`Error::Damaged`](crate::Error::Damaged) where neither MANIFEST nor catalog tell what is current; [`Error::NotFound`](crate::Error::NotFound),
+    /// [`Error::NotADatabase`](crate::Error::NotADatabase), [`Error::NewerFormat`](crate::Error::NewerFormat), [`Error::NeedsMigration`](crate::Error::NeedsMigration); [`Error::Io`](crate::Error::Io). A repair that failed or was
     /// killed can be made again.
     pub fn repair(path: impl AsRef<Path>) -> Result<Repaired> {
         CheckOptions::default().repair(path)
@@ -275,7 +275,7 @@ impl Repair<'_> {
             self.note_live(&segment, &dead);
             let mut record = record;
             put_tombstones_aside(store, layout, &record)?;
-            let generation = record.tombstones + 1;
+            let generation = record.next_tombstones();
             let rows = segment.rows();
             store.write_tombstones(&record.name, generation, |out| {
                 tombstones::write(&dead, rows, out)

@@ -107,16 +107,19 @@ impl Inner {
         };
         let mut guard = self.lock_writer()?;
         let (manifest, held, is_complete) = if let Some(writer) = guard.as_mut() {
+            writer.store.usable()?;
             let to = store::begin_snapshot(writer.store.layout(), folder, disk)?;
             self.seal(writer, None)?;
             let (from, manifest) = (writer.store.layout(), writer.store.manifest().clone());
             let held = hold(from, &to, &manifest)?;
             let held = held.ok_or_else(|| store::missing_file(from, &manifest))?;
+            // What was held is of this database only if the folder still is.
+            writer.store.usable()?;
             (manifest, held, true)
         } else {
-            let from = store::check_stamp(&self.path)?.ok_or_else(|| Error::NotFound {
-                path: self.path.clone(),
-            })?;
+            // Where the reader reads, wherever the process stands by now.
+            let root = self.root_read().unwrap_or_else(|| self.path.clone());
+            let from = store::check_stamp(&root)?.ok_or(Error::NotFound { path: root })?;
             let to = store::begin_snapshot(&from, folder, disk)?;
             let is_complete = store::was_closed(&from);
             let mut manifest = store::read_only(&from)?;

@@ -362,7 +362,7 @@ fn write_tombstones(store: &mut Store, part: &mut Part) -> Result<bool> {
     else {
         return Ok(false);
     };
-    let generation = record.tombstones + 1;
+    let generation = record.next_tombstones();
     store.write_tombstones(&record.name, generation, |out| {
         tombstones::write(&part.dead, segment.rows(), out)
     })?;

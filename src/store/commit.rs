@@ -232,8 +232,10 @@ impl Store {
 
     /// Removes the files of steps 1 and 2 when there will be no commit: on a full disk every retry would add its own.
     pub fn discard_written(&mut self) {
+        // Another database in the folder's place may have named a file as this one did.
+        let is_ours = !self.failed && self.lock.check().is_ok();
         for path in self.written.drain(..) {
-            if !self.failed {
+            if is_ours {
                 // One that stays is swept by the next open.
                 let _ = self.dir.remove(&path);
             }
@@ -276,7 +278,8 @@ impl Store {
 
     /// Says in LOCK that nothing is left unsealed, if that is so. To be called last.
     pub fn mark_closed(&mut self) {
-        if !self.failed && self.unsealed.rows == 0 {
+        // What sled syncs as it closes must have reached the disk, too.
+        if !self.failed && self.unsealed.rows == 0 && self.kv.close() {
             self.lock.mark_closed();
         }
     }
@@ -287,7 +290,11 @@ impl Store {
         applied
     }
 
-    pub(super) fn usable(&self) -> Result<()> {
+    /// May anything be written?
+    ///
+    /// # Errors
+    /// [`Error::Catalog`] after a write that failed; [`Error::Replaced`].
+    pub fn usable(&self) -> Result<()> {
         if self.failed {
             return Err(Error::catalog(
                 self.kv.folder(),

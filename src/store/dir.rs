@@ -162,6 +162,23 @@ impl fmt::Debug for Disk {
     }
 }
 
+/// Makes a folder and those around it, where they are absent, with names that a power cut does not take.
+pub(super) fn create_folder_durably(dir: &dyn Dir, folder: &Path) -> io::Result<()> {
+    let absent = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let made: Vec<&Path> = folder.ancestors().take_while(absent).collect();
+    dir.create_folder(folder)?;
+    made.into_iter()
+        .try_for_each(|made| dir.sync_folder(around(made)))
+}
+
+/// The folder in which a folder lies.
+pub(super) fn around(folder: &Path) -> &Path {
+    folder
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
 /// Writes a whole file under a temporary name, fsyncs it, renames it to `path`, fsyncs the folder.
 /// After an error `path` is as it was, or whole and new.
 pub(super) fn write_atomically(

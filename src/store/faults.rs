@@ -356,10 +356,10 @@ fn line(verb: &str, path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
     let made_up = name.len() > 26 && name.as_bytes()[26] == b'.';
-    let name = if made_up {
-        format!("*{}", &name[26..])
-    } else {
-        name.into_owned()
+    let name = match name.find(".del") {
+        Some(at) if made_up => format!("*{}", &name[at..]),
+        _ if made_up => format!("*{}", &name[26..]),
+        _ => name.into_owned(),
     };
     match folder.to_string_lossy() {
         folder if folder == "segments" || folder == "meta" => format!("{verb} {folder}/{name}"),

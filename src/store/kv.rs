@@ -172,10 +172,11 @@ impl Kv {
 }
 
 impl Kv {
-    /// sled fsyncs when it closes, and panics when that fails. All that was acknowledged was synced before.
-    fn close(&mut self) {
+    /// Lets go of the folder. sled fsyncs when it closes, and panics when that fails: `false` then. All that was acknowledged
+    /// was synced before.
+    pub fn close(&mut self) -> bool {
         let db = self.db.take();
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+        catch_unwind(AssertUnwindSafe(|| drop(db))).is_ok()
     }
 }
 

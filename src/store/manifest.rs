@@ -4,6 +4,7 @@
 //! rename, never written in place. Segments are named, never given a path.
 
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -63,6 +64,17 @@ pub(crate) struct SegmentRecord {
     pub tombstones: u64,
     pub dead_rows: u32,
     pub dead_documents: u32,
+}
+
+impl SegmentRecord {
+    /// The generation of the next tombstones: the time, in microseconds. A count would be given twice, by two copies of a
+    /// database that go on apart, or after a repair that went back, and a reader that has one such file open would take the
+    /// other for it.
+    pub fn next_tombstones(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_micros() as u64);
+        now.max(self.tombstones.saturating_add(1))
+    }
 }
 
 impl Manifest {

@@ -12,7 +12,7 @@ use vecdb_migrations::{CURRENT_FORMAT, Stamp};
 use super::catalog::{self, WalEntry};
 use super::commit::{Store, Unsealed, files};
 use super::current::Current;
-use super::dir::{Dir, Disk, folder_of, write_atomically};
+use super::dir::{Dir, Disk, around, create_folder_durably, folder_of, write_atomically};
 use super::examine;
 use super::kv::{self, Kv};
 use super::layout::Layout;
@@ -39,7 +39,7 @@ impl Opened {
     pub fn open(root: &Path, disk: &Disk) -> Result<Self> {
         let dir = &disk.0;
         if check_stamp(root)?.is_none() {
-            dir.create_folder(root).map_err(Error::io("create", root))?;
+            create_folder_durably(&**dir, root).map_err(Error::io("create", root))?;
         }
         let lock = Lock::acquire(root, dir)?;
         let root = lock.root();
@@ -86,13 +86,14 @@ impl Opened {
             None => return Err(missing(&layout)),
         }
         let wal = kv.guarded(|| catalog::scan_wal(&kv))?;
-        let mark = Mark::read(&layout.meta()).filter(|mark| mark.seq == manifest.seq);
+        let any_mark = Mark::read(&layout.meta());
+        let mark = any_mark.filter(|mark| mark.seq == manifest.seq);
         let lost = examine::lost(&wal, mark);
         if lost > 0 {
             let what = format!("{lost} acknowledged calls that are in no segment yet are lost");
             return Err(Error::catalog(&layout.meta(), what));
         }
-        let (first_wal, next_wal) = numbers(&wal, mark, &kv)?;
+        let (first_wal, next_wal) = numbers(&wal, any_mark, &kv)?;
         let entries: Vec<WalEntry> = wal
             .into_iter()
             .map(|(_, entry)| entry)
@@ -124,6 +125,10 @@ impl Opened {
 impl Store {
     /// Removes the left-overs. One that cannot be removed does no harm.
     pub fn sweep(&self) {
+        // Another database in the folder's place has files that this one does not name.
+        if self.lock.check().is_err() {
+            return;
+        }
         for path in leftovers(&self.layout, &self.manifest) {
             let _ = self.dir.remove(&path);
         }
@@ -176,18 +181,11 @@ fn open_catalog(layout: &Layout, dir: &Arc<dyn Dir>, is_new: bool, was_closed: b
     Ok(kv)
 }
 
-/// The folder in which a database lies.
-pub(super) fn around(root: &Path) -> &Path {
-    root.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
-}
-
 /// The number of the oldest write-ahead entry, and the one that the next gets.
-fn numbers(wal: &[(u64, Result<WalEntry>)], mark: Option<Mark>, kv: &Kv) -> Result<(u64, u64)> {
+fn numbers(wal: &[(u64, Result<WalEntry>)], any_mark: Option<Mark>, kv: &Kv) -> Result<(u64, u64)> {
     match wal {
         // Never one that was given before.
-        [] => Ok(mark.map_or((0, 0), |mark| (mark.next, mark.next))),
+        [] => Ok(any_mark.map_or((0, 0), |mark| (mark.next, mark.next))),
         [(first, _), ..] => {
             let last = wal[wal.len() - 1].0;
             let next = last.checked_add(1).ok_or_else(|| {

@@ -48,10 +48,15 @@ impl Opened {
             }
             found => found?,
         };
-        let layout = layout.ok_or_else(|| Error::NotFound {
-            path: root.to_path_buf(),
-        })?;
+        if layout.is_none() {
+            return Err(Error::NotFound {
+                path: root.to_path_buf(),
+            });
+        }
         let lock = Lock::acquire(root, &disk.0)?;
+        // Only now is it certain which folder it is: a link may have been led elsewhere.
+        let root = lock.root().to_path_buf();
+        let layout = check_stamp(&root)?.ok_or(Error::NotFound { path: root })?;
         renew::finish(&layout, dir)?;
         let examined = examine(&layout, disk)?;
         let Some(manifest) = &examined.manifest else {

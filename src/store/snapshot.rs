@@ -21,7 +21,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::commit::files;
-use super::dir::{Disk, write_atomically};
+use super::dir::{Disk, around, create_folder_durably, write_atomically};
 use super::layout::Layout;
 use super::manifest::Manifest;
 use super::rebuild::write_catalog;
@@ -55,7 +55,7 @@ pub(crate) fn begin(from: &Layout, to: &Path, disk: &Disk) -> Result<Layout> {
             }
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            disk.0.create_folder(to).map_err(Error::io("create", to))?;
+            create_folder_durably(&*disk.0, to).map_err(Error::io("create", to))?;
         }
         Err(error) => return Err(Error::io("make a snapshot in", to)(error)),
     }
@@ -165,7 +165,7 @@ impl Held {
         write_catalog(&self.to, disk, &self.manifest, &[])?;
         lock::write_closed(&self.to, dir)?;
         recover::stamp(self.to.root(), dir)?;
-        let around = recover::around(self.to.root());
+        let around = around(self.to.root());
         dir.sync_folder(around).map_err(Error::io("sync", around))?;
         Ok(copied)
     }

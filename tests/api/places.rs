@@ -2,13 +2,16 @@
 //! write.
 
 use std::fs::{self, Permissions};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use vecdb::{Collection, CollectionOptions, Database, Document, Error, Result, Vector};
+use vecdb::{
+    Collection, CollectionOptions, Database, Document, Error, Result, SnapshotOptions, Vector,
+};
 
 fn collection(db: &Database) -> Collection {
     let options = CollectionOptions::vectors(2);
@@ -114,6 +117,47 @@ fn a_link_that_is_led_elsewhere_takes_readers_along_and_no_writer() {
         seen.get("new").expect("reads").map(|d| d.id).as_deref(),
         Some("new")
     );
+}
+
+#[test]
+fn an_idle_writer_whose_folder_was_replaced_takes_nothing_from_the_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [path, moved, copy] =
+        ["t.vecdb", "moved.vecdb", "copy"].map(|name| folder.path().join(name));
+    let first = Database::open(&path).expect("opens");
+    add(&collection(&first), "acknowledged").expect("adds");
+    first.flush().expect("seals");
+    fs::rename(&path, &moved).expect("moves");
+    make(&path, &["other"]);
+    let purged = first.purge(|_| ControlFlow::Continue(()));
+    assert!(matches!(purged, Err(Error::Replaced { .. })), "{purged:?}");
+    let copied = first.snapshot(&copy, SnapshotOptions::default());
+    assert!(matches!(copied, Err(Error::Replaced { .. })), "{copied:?}");
+    drop(first);
+    assert_eq!(sealed(&path), ["other"]);
+    assert_eq!(sealed(&moved), ["acknowledged"]);
+}
+
+#[test]
+fn a_copy_that_went_on_by_itself_is_seen_as_what_it_is_when_it_takes_the_place() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [path, copy, away] = ["t.vecdb", "copy", "away"].map(|name| folder.path().join(name));
+    make(&path, &["a", "b", "c"]);
+    let one = Database::open(&path).expect("opens");
+    one.snapshot(&copy, SnapshotOptions::default())
+        .expect("copies");
+    let other = Database::open(&copy).expect("opens");
+    // The same number of commits, and of deleted rows, in the same segment.
+    for (db, id) in [(one, "a"), (other, "b")] {
+        collection(&db).delete([id]).expect("deletes");
+        db.close().expect("closes");
+    }
+    let reader = Database::open_read_only(&path).expect("opens");
+    assert_eq!(ids(&reader), ["b", "c"]);
+    fs::rename(&path, &away).expect("moves");
+    fs::rename(&copy, &path).expect("moves");
+    assert!(reader.refresh().expect("reads"));
+    assert_eq!(ids(&reader), ["a", "c"]);
 }
 
 #[test]

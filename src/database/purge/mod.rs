@@ -103,6 +103,7 @@ impl Inner {
         if self.states().into_iter().any(holds_dead) {
             return Ok(false);
         }
+        store.usable()?;
         store.sweep();
         store.renew_catalog()?;
         Ok(true)
