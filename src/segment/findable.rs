@@ -8,8 +8,9 @@ use std::collections::HashSet;
 
 use rayon::prelude::*;
 
-use super::calibration::{LEAST_EF, Sample};
+use super::calibration::LEAST_EF;
 use super::graph::Frozen;
+use super::questions::Sample;
 use super::walk::{Walk, Width};
 use crate::error::{Error, Result};
 

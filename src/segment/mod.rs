@@ -28,6 +28,7 @@
 //! | `graph.rs` | the frozen graph: repaired, written, validated |
 //! | `findable.rs` | every row found by its own vector |
 //! | `walked.rs` | what a segment has for walks, made and tried |
+//! | `questions.rs` | stored rows that are asked, to find out how good walks are |
 //! | `calibration.rs` | how far a walk has to go for a wanted recall |
 //! | `slots.rs` | sets of slots; which rows are selected |
 //! | `filters.rs` | the filters asked last |
@@ -61,6 +62,7 @@ mod kernel;
 mod map;
 mod merge;
 mod quantise;
+mod questions;
 mod rerank;
 mod salvage;
 mod search;

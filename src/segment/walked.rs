@@ -1,11 +1,12 @@
 //! int8 codes → all that a walk reads: the graph, its order, the codes to walk by, how far to walk.
 
-use super::calibration::{Calibration, Questions, RowOf, Sample};
+use super::calibration::Calibration;
 use super::findable::make_findable;
 use super::graph::{Frozen, Graph};
 use super::int4::{Int4, Int4Codes};
 use super::kernel::Kernel;
 use super::quantise::Quantiser;
+use super::questions::{Questions, RowOf, Sample};
 use super::source::{OlderGraph, Source, Stop};
 use super::vectors::{AnyCodes, Codes, Keys};
 use super::{BuildOptions, SegmentSpec};
