@@ -23,7 +23,8 @@ loses. For a backup name a folder on another disk, or copy the snapshot there.
 
 Examples:
   vecdb snapshot monday.vecdb --db notes.vecdb
-  vecdb snapshot /mnt/backup/notes.vecdb --copy && vecdb check --db /mnt/backup/notes.vecdb
+  vecdb snapshot /mnt/backup/notes.vecdb --copy --db notes.vecdb
+  vecdb check --db /mnt/backup/notes.vecdb
   vecdb query 'tree' --db monday.vecdb
 
 With --json, one object:
