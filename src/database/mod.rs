@@ -496,7 +496,7 @@ impl Database {
     /// # vecdb::Database::open(&path)?.close()?;
     /// let done = vecdb::Database::migrate(&path, |from, to| println!("from format {from} to {to}"))?;
     /// assert!(done.steps.is_empty(), "it was made by this version");
-    /// # Ok::<(), vecdb::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
