@@ -353,8 +353,14 @@ pub(super) fn open_part(
     record: &SegmentRecord,
     residency: Residency,
 ) -> Result<Part> {
-    let segment = open_segment(layout, collection, record)?.reside(residency);
-    part_of(layout, collection, record, Arc::new(segment))
+    let path = layout.segment(&record.name);
+    let segment = Segment::open(&path).map_err(|error| missing(error, &path))?;
+    part_of(
+        layout,
+        collection,
+        record,
+        Arc::new(segment.reside(residency)),
+    )
 }
 
 /// The same with a segment that is open.

@@ -111,6 +111,13 @@ impl Kv {
         guarded(&self.folder, read)
     }
 
+    /// Lets go of the folder. sled fsyncs when it closes, and panics when that fails: `false` then. All that was acknowledged
+    /// was synced before.
+    pub fn close(&mut self) -> bool {
+        let db = self.db.take();
+        catch_unwind(AssertUnwindSafe(|| drop(db))).is_ok()
+    }
+
     /// Lets go of the folder while `exchange` puts another in its place, and goes on with what is there then.
     pub fn exchange(&mut self, exchange: impl FnOnce() -> Result<()>) -> Result<()> {
         self.close();
@@ -168,15 +175,6 @@ impl Kv {
 
     fn failed(&self, error: sled::Error) -> Error {
         told(&self.folder, error)
-    }
-}
-
-impl Kv {
-    /// Lets go of the folder. sled fsyncs when it closes, and panics when that fails: `false` then. All that was acknowledged
-    /// was synced before.
-    pub fn close(&mut self) -> bool {
-        let db = self.db.take();
-        catch_unwind(AssertUnwindSafe(|| drop(db))).is_ok()
     }
 }
 
