@@ -129,6 +129,15 @@ pub enum Error {
         what: String,
     },
 
+    /// The device that was asked for cannot run the model.
+    #[error("device {device:?} cannot be used: {what}")]
+    Device {
+        /// The device: "cuda", "tensorrt".
+        device: String,
+        /// What is missing, and where it comes from.
+        what: String,
+    },
+
     /// The collection's vectors were made by another encoder.
     #[error(
         "collection {collection:?} was made by encoder {stored}, and the encoder at hand is {given}; name the model folder it was made with, or ingest into a new collection"

@@ -112,13 +112,8 @@ pub(super) struct EncoderSlot {
 #[cfg(feature = "encoder")]
 impl EncoderSlot {
     pub fn new(options: &DatabaseOptions) -> Self {
-        let options = EncoderOptions {
-            model: options.model.clone(),
-            runtime: options.runtime.clone(),
-            ..EncoderOptions::default()
-        };
         Self {
-            options,
+            options: options.encoder.clone(),
             encoder: Mutex::new(None),
         }
     }

@@ -61,7 +61,9 @@ mod write;
 
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(feature = "encoder")]
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +81,8 @@ pub use transfer::{ExportFormat, ExportOptions, Exported, Imported};
 
 pub use crate::segment::Residency;
 
+#[cfg(feature = "encoder")]
+use crate::encoder::EncoderOptions;
 use crate::error::{Error, Result};
 use crate::store::{self, CollectionRecord, EncoderRecord};
 use crate::vector::Metric;
@@ -95,8 +99,8 @@ use inner::{Handle, Inner, Settings};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct DatabaseOptions {
-    model: Option<PathBuf>,
-    runtime: Option<PathBuf>,
+    #[cfg(feature = "encoder")]
+    encoder: EncoderOptions,
     must_exist: bool,
     access: Access,
     settings: Settings,
@@ -112,16 +116,26 @@ enum Access {
 
 impl DatabaseOptions {
     /// The encoder's model folder, instead of `VECDB_MODEL_DIR` and the data folder.
+    #[cfg(feature = "encoder")]
     #[must_use]
     pub fn model(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.model = Some(folder.into());
+        self.encoder.model = Some(folder.into());
         self
     }
 
     /// The ONNX Runtime library, instead of the places that are searched.
+    #[cfg(feature = "encoder")]
     #[must_use]
     pub fn runtime(mut self, library: impl Into<PathBuf>) -> Self {
-        self.runtime = Some(library.into());
+        self.encoder.runtime = Some(library.into());
+        self
+    }
+
+    /// Everything about the encoder at once: model, library, threads, device.
+    #[cfg(feature = "encoder")]
+    #[must_use]
+    pub fn encoder(mut self, options: EncoderOptions) -> Self {
+        self.encoder = options;
         self
     }
 

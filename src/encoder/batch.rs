@@ -3,10 +3,6 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Tokens of a batch, padding included, at most (one longer row may exceed it). Larger batches are slower: what flows
-/// between the operators no longer fits the processor's cache.
-pub(super) const TOKEN_BUDGET: usize = 512;
-
 /// Which rows run together.
 pub(super) struct Plan<'a> {
     /// Distinct token lists, longest first.
@@ -18,8 +14,9 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Puts equal lists into one row and rows of similar length into one batch.
-    pub fn new(inputs: impl Iterator<Item = &'a [u32]>, budget: usize) -> Self {
+    /// Puts equal lists into one row and rows of similar length into one batch, of at most `max_rows` rows and `budget`
+    /// tokens, padding included (one longer row may exceed it).
+    pub fn new(inputs: impl Iterator<Item = &'a [u32]>, budget: usize, max_rows: usize) -> Self {
         let mut known: HashMap<&[u32], usize> = HashMap::new();
         let mut rows: Vec<&[u32]> = Vec::new();
         let mut row_of: Vec<usize> = inputs
@@ -40,7 +37,7 @@ impl<'a> Plan<'a> {
             *row = place[*row];
         }
         let rows: Vec<&[u32]> = order.into_iter().map(|row| rows[row]).collect();
-        let batches = split(&rows, budget);
+        let batches = split(&rows, budget, max_rows);
         Self {
             rows,
             row_of,
@@ -49,12 +46,12 @@ impl<'a> Plan<'a> {
     }
 }
 
-fn split(rows: &[&[u32]], budget: usize) -> Vec<Range<usize>> {
+fn split(rows: &[&[u32]], budget: usize, max_rows: usize) -> Vec<Range<usize>> {
     let mut batches = Vec::new();
     let mut start = 0;
     while start < rows.len() {
         // The first row is the longest, so it gives the batch's width.
-        let count = (budget / rows[start].len().max(1)).max(1);
+        let count = (budget / rows[start].len().max(1)).clamp(1, max_rows.max(1));
         let end = (start + count).min(rows.len());
         batches.push(start..end);
         start = end;
@@ -111,8 +108,9 @@ mod tests {
         fn every_input_finds_its_own_tokens_and_batches_keep_the_budget(
             lists in prop::collection::vec(prop::collection::vec(0_u32..3, 1..40), 0..60),
             budget in 1_usize..200,
+            max_rows in 1_usize..20,
         ) {
-            let plan = Plan::new(lists.iter().map(Vec::as_slice), budget);
+            let plan = Plan::new(lists.iter().map(Vec::as_slice), budget, max_rows);
             prop_assert_eq!(plan.row_of.len(), lists.len());
             for (list, &row) in lists.iter().zip(&plan.row_of) {
                 prop_assert_eq!(list.as_slice(), plan.rows[row]);
@@ -125,6 +123,7 @@ mod tests {
                 next = batch.end;
                 let width = plan.rows[batch.start].len();
                 prop_assert!(plan.rows[batch.clone()].iter().all(|row| row.len() <= width));
+                prop_assert!(batch.len() <= max_rows);
                 prop_assert!(batch.len() == 1 || batch.len() * width <= budget);
             }
             prop_assert_eq!(next, plan.rows.len());

@@ -18,6 +18,7 @@
 //! | `batch.rs` | windows → batches of similar length |
 //! | `pool.rs` | batches → vectors on several sessions |
 //! | `workers.rs` | jobs → results on several threads |
+//! | `device.rs` | processor or GPU: asked for, possible, chosen |
 //! | `session.rs` | ONNX Runtime; the one file that names `ort` |
 //! | `runtime.rs` | finds the library |
 //! | `export/` | weights → ONNX graph |
@@ -31,6 +32,7 @@
 //! replaced when it opens its next session, and refuses to mix the two.
 
 mod batch;
+mod device;
 mod export;
 mod hash_cache;
 mod model;
@@ -45,13 +47,14 @@ mod weights;
 mod window;
 mod workers;
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::vector::Vector;
-use batch::{Plan, TOKEN_BUDGET};
+use batch::Plan;
+pub use device::Device;
 use model::Model;
 use pool::Pool;
 use tokenizer::Tokenizer;
@@ -68,6 +71,12 @@ pub struct EncoderOptions {
     pub runtime: Option<PathBuf>,
     /// Worker threads; else as many as the processor runs at once.
     pub threads: Option<usize>,
+    /// Where the model runs.
+    pub device: Device,
+    /// Which GPU, counted from 0.
+    pub device_id: u32,
+    /// Bytes of the GPU's memory that ONNX Runtime may take for what it computes; else as many as it wants.
+    pub device_memory: Option<u64>,
 }
 
 /// A window of a text that fits the encoder.
@@ -97,6 +106,7 @@ struct Inner {
     query_prompt: Vec<u32>,
     passage_prompt: Vec<u32>,
     pool: Pool,
+    device_note: Option<String>,
 }
 
 impl std::fmt::Debug for Encoder {
@@ -164,9 +174,14 @@ impl Encoder {
         &self.0.pool.runtime().library().version
     }
 
-    /// The execution provider that runs the model.
-    pub fn provider(&self) -> &'static str {
-        "CPU"
+    /// The execution provider that runs the model, with its device: "CPU", "CUDA, device 0".
+    pub fn provider(&self) -> String {
+        self.0.pool.provider().name()
+    }
+
+    /// Why [`Device::Auto`] did not take a GPU, where this build could have.
+    pub fn device_note(&self) -> Option<&str> {
+        self.0.device_note.as_deref()
     }
 
     /// The execution providers that the library was built with, of those that vecdb knows.
@@ -190,11 +205,26 @@ impl Encoder {
     /// # Errors
     /// [`Error::Encode`] if the runtime fails or the model gives something that is not a vector.
     pub fn encode(&self, windows: &[Window]) -> Result<Vec<Vector>> {
+        self.encode_with(windows, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`encode`](Self::encode); tells `progress` after each batch, from whichever thread ran it, how many distinct
+    /// windows it held, and ends where that says so.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode), and [`Error::Cancelled`].
+    pub fn encode_with(
+        &self,
+        windows: &[Window],
+        progress: impl Fn(usize) -> ControlFlow<()> + Sync,
+    ) -> Result<Vec<Vector>> {
+        let shape = self.0.pool.shape();
         let plan = Plan::new(
             windows.iter().map(|window| window.tokens.as_slice()),
-            TOKEN_BUDGET,
+            shape.token_budget,
+            shape.max_rows,
         );
-        let rows = self.0.pool.run(&plan)?;
+        let rows = self.0.pool.run(&plan, &progress)?;
         let unit = |row: Vec<f32>| {
             Vector::new(row)
                 .and_then(Vector::to_unit)

@@ -6,6 +6,7 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::device::{self, Wanted};
 use super::export::{EXPORTER_VERSION, export};
 use super::model::{Model, unusable};
 use super::pool::Pool;
@@ -36,22 +37,15 @@ pub(super) fn open(options: &EncoderOptions) -> Result<Inner> {
     let (tokenizer, weights_hash, pool) = thread::scope(|scope| {
         let tokenizer = aside(scope, &read_tokenizer);
         let hash = aside(scope, &hash_weights);
-        let pool = Runtime::start(options.runtime.as_deref()).and_then(|runtime| {
-            Pool::open(
-                runtime,
-                export(&model, &weights)?,
-                Arc::clone(&weights),
-                model.config.hidden,
-                threads,
-            )
-        });
+        let pool = Runtime::start(options.runtime.as_deref())
+            .and_then(|runtime| open_pool(options, &model, &weights, runtime, threads));
         (
             joined(tokenizer, read_tokenizer).flatten(),
             joined(hash, hash_weights),
             pool,
         )
     });
-    let pool = pool?;
+    let (pool, device_note) = pool?;
     let (tokenizer, tokenizer_hash) = tokenizer?;
     let fingerprint = fingerprint(&model, weights_hash?, tokenizer_hash);
     let prompt = |text: &str| -> Result<Vec<u32>> {
@@ -86,7 +80,35 @@ pub(super) fn open(options: &EncoderOptions) -> Result<Inner> {
         query_prompt,
         passage_prompt,
         pool,
+        device_note,
         model,
+    })
+}
+
+/// The pool on the first device that works, and why a better one does not.
+fn open_pool(
+    options: &EncoderOptions,
+    model: &Model,
+    weights: &Arc<Weights>,
+    runtime: Runtime,
+    threads: usize,
+) -> Result<(Pool, Option<String>)> {
+    let wanted = Wanted {
+        device: options.device,
+        id: options.device_id,
+        memory_bytes: options.device_memory,
+        half: false,
+        max_tokens: model.max_tokens,
+    };
+    device::choose(&wanted, &runtime, |provider| {
+        Pool::open(
+            runtime.clone(),
+            export(model, weights)?,
+            Arc::clone(weights),
+            model.config.hidden,
+            provider,
+            threads,
+        )
     })
 }
 

@@ -1,25 +1,29 @@
-//! Batches → vectors, on as many sessions as there are threads.
+//! Batches → vectors, on the sessions of one device.
 //!
-//! A session runs one batch at a time on one thread. There are two kinds, opened as they are needed:
+//! On the processor there are three kinds of session, opened as they are needed:
 //!
-//! - plain: uses the weights where they are mapped. Opens in a few milliseconds, takes no memory of its own, and runs
-//!   full batches as fast as the other kind.
-//! - repacked: takes longer to open, and runs a short query in about two thirds of the time. It serves single batches
-//!   once there have been a few of them, so a command that asks one question does not pay for it.
+//! - mapped: uses the weights where they are mapped. Opens in a few milliseconds and takes no memory of its own, so a
+//!   command that asks one question does not pay for more.
+//! - packed: its weights are repacked for the processor, in memory that all sessions share. Takes longer to open and runs
+//!   full batches some 5 % faster, short queries in two thirds of the time. One thread each: several batches at once.
+//! - wide: packed, and several threads share one batch. Serves a batch that is alone, such as a query.
+//!
+//! A GPU has one session; while it runs a batch, another thread pads the next.
 
-use std::ops::Range;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::batch::{Padded, Plan};
+use super::device::{Provider, Shape};
 use super::export::Export;
-use super::session::{Runtime, Session, SharedWeights};
+use super::session::{Place, Runtime, Session, SharedWeights};
 use super::weights::Weights;
 use super::workers;
 use crate::error::{Error, Result};
 
-/// Single batches that run on a plain session before repacking pays off.
-const PLAIN_RUNS: usize = 16;
+/// Batches that run on mapped sessions before repacking pays off.
+const MAPPED_RUNS: usize = 16;
 
 /// Runs batches; may be called from many threads at once.
 pub(super) struct Pool {
@@ -27,88 +31,105 @@ pub(super) struct Pool {
     export: Export,
     weights: Arc<Weights>,
     dimension: usize,
-    threads: usize,
-    plain: Sessions,
-    repacked: Sessions,
+    provider: Provider,
+    shape: Shape,
+    /// On a GPU the only ones.
+    mapped: Sessions,
+    packed: Sessions,
+    wide: Sessions,
     shared: Mutex<Option<Arc<SharedWeights>>>,
-    single_runs: AtomicUsize,
+    /// Batches that were begun.
+    runs: AtomicUsize,
+    /// Batches that run now.
+    running: AtomicUsize,
 }
 
 impl Pool {
-    /// Opens the first plain session, so that a graph that does not load is told here.
+    /// Opens the first session, so that a graph that does not load is told here.
     pub fn open(
         runtime: Runtime,
         export: Export,
         weights: Arc<Weights>,
         dimension: usize,
+        provider: Provider,
         threads: usize,
     ) -> Result<Self> {
-        let threads = threads.max(1);
-        let first = open_session(&runtime, &export, &weights, None)?;
-        Ok(Self {
-            plain: Sessions::new(threads, Some(first)),
-            repacked: Sessions::new(threads, None),
+        let shape = provider.shape(threads.max(1));
+        let pool = Self {
+            mapped: Sessions::new(shape.sessions),
+            packed: Sessions::new(shape.sessions),
+            wide: Sessions::new(1),
             runtime,
             export,
             weights,
             dimension,
-            threads,
+            provider,
+            shape,
             shared: Mutex::new(None),
-            single_runs: AtomicUsize::new(0),
-        })
+            runs: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+        };
+        drop(pool.mapped.lend(|| pool.open_session(None, 1))?);
+        Ok(pool)
     }
 
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
     }
 
+    pub fn provider(&self) -> &Provider {
+        &self.provider
+    }
+
+    /// How batches are to be cut.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
     /// A vector for each row of the plan, in the plan's order, as the model gives it.
-    pub fn run(&self, plan: &Plan<'_>) -> Result<Vec<Vec<f32>>> {
-        let parts = match &plan.batches[..] {
-            [] => Vec::new(),
-            [batch] => vec![self.run_one(plan, batch)?],
-            batches => self.run_many(plan, batches)?,
-        };
+    ///
+    /// `rows_done` is told of each batch, from any thread, how many rows it had, and may end the work.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] where `rows_done` ended it, [`Error::Encode`] where the runtime fails.
+    pub fn run(
+        &self,
+        plan: &Plan<'_>,
+        rows_done: &(dyn Fn(usize) -> ControlFlow<()> + Sync),
+    ) -> Result<Vec<Vec<f32>>> {
+        let parts = workers::run(
+            self.shape.workers,
+            plan.batches.len(),
+            || Ok(()),
+            |(), at| {
+                let batch = &plan.batches[at];
+                let alone = plan.batches.len() == 1;
+                let vectors = self.run_batch(&Padded::new(&plan.rows[batch.clone()]), alone)?;
+                match rows_done(batch.len()) {
+                    ControlFlow::Continue(()) => Ok(vectors),
+                    ControlFlow::Break(()) => Err(Error::Cancelled),
+                }
+            },
+        )?;
         let vectors = parts
             .iter()
             .flat_map(|part| part.chunks_exact(self.dimension).map(<[f32]>::to_vec));
         Ok(vectors.collect())
     }
 
-    fn run_one(&self, plan: &Plan<'_>, batch: &Range<usize>) -> Result<Vec<f32>> {
-        let mut session = if self.single_runs.fetch_add(1, Ordering::Relaxed) < PLAIN_RUNS {
-            self.plain.lend(|| self.open_session(None))?
-        } else {
-            self.repacked
-                .lend(|| self.open_session(Some(&*self.shared()?)))?
-        };
-        session.run(|session| self.run_batch(session, plan, batch))
-    }
-
-    fn run_many(&self, plan: &Plan<'_>, batches: &[Range<usize>]) -> Result<Vec<Vec<f32>>> {
-        workers::run(
-            self.threads,
-            batches.len(),
-            || self.plain.lend(|| self.open_session(None)),
-            |session, at| session.run(|session| self.run_batch(session, plan, &batches[at])),
-        )
-    }
-
-    fn run_batch(
-        &self,
-        session: &mut Session,
-        plan: &Plan<'_>,
-        batch: &Range<usize>,
-    ) -> Result<Vec<f32>> {
-        let padded = Padded::new(&plan.rows[batch.clone()]);
+    fn run_batch(&self, padded: &Padded, alone: bool) -> Result<Vec<f32>> {
+        let _running = Running::new(&self.running);
+        let mut session = self.lend(alone)?;
         let mut out = Vec::with_capacity(padded.rows * self.dimension);
-        session.run(
-            &padded.ids,
-            &padded.mask,
-            padded.rows,
-            padded.width,
-            &mut out,
-        )?;
+        session.run(|session| {
+            session.run(
+                &padded.ids,
+                &padded.mask,
+                padded.rows,
+                padded.width,
+                &mut out,
+            )
+        })?;
         if out.len() != padded.rows * self.dimension {
             let what = format!(
                 "the model gave {} numbers for {} texts",
@@ -120,11 +141,39 @@ impl Pool {
         Ok(out)
     }
 
-    fn open_session(&self, shared: Option<&SharedWeights>) -> Result<Session> {
-        open_session(&self.runtime, &self.export, &self.weights, shared)
+    /// A session for a batch; `alone` if its call has no other.
+    fn lend(&self, alone: bool) -> Result<Lent<'_>> {
+        let on_gpu = self.provider != Provider::Cpu;
+        if on_gpu || self.runs.fetch_add(1, Ordering::Relaxed) < MAPPED_RUNS {
+            return self.mapped.lend(|| self.open_session(None, 1));
+        }
+        let threads = self.shape.wide_threads;
+        if alone && threads > 1 && self.running.load(Ordering::Relaxed) == 1 {
+            let open = || self.open_session(Some(&*self.shared()?), threads);
+            return self.wide.lend(open);
+        }
+        self.packed
+            .lend(|| self.open_session(Some(&*self.shared()?), 1))
     }
 
-    /// The weights of matrix products on the heap, where repacked sessions share them.
+    fn open_session(&self, shared: Option<&SharedWeights>, threads: usize) -> Result<Session> {
+        let place = Place {
+            provider: &self.provider,
+            threads,
+            shared,
+        };
+        let session = Session::open(
+            &self.runtime,
+            &self.export.graph,
+            self.weights.parent(),
+            &place,
+        );
+        // First, because other weights are also why a session may not open.
+        self.weights.check_unchanged()?;
+        session
+    }
+
+    /// The weights of matrix products on the heap, where packed sessions share them.
     fn shared(&self) -> Result<Arc<SharedWeights>> {
         let mut shared = lock(&self.shared);
         if let Some(shared) = &*shared {
@@ -142,17 +191,20 @@ impl Pool {
     }
 }
 
-/// Opens a session over the weights that the pool stands for, and no others.
-fn open_session(
-    runtime: &Runtime,
-    export: &Export,
-    weights: &Weights,
-    shared: Option<&SharedWeights>,
-) -> Result<Session> {
-    let session = Session::open(runtime, &export.graph, weights.parent(), shared);
-    // First, because other weights are also why a session may not open.
-    weights.check_unchanged()?;
-    session
+/// Counts a batch as running until it is dropped.
+struct Running<'a>(&'a AtomicUsize);
+
+impl<'a> Running<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Sessions of one kind, at most `limit`.
@@ -169,11 +221,10 @@ struct State {
 }
 
 impl Sessions {
-    fn new(limit: usize, first: Option<Session>) -> Self {
-        let idle = Vec::from_iter(first);
+    fn new(limit: usize) -> Self {
         let state = Mutex::new(State {
-            made: idle.len(),
-            idle,
+            made: 0,
+            idle: Vec::new(),
         });
         Self {
             limit,

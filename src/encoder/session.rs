@@ -4,10 +4,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
-use ort::ep::ExecutionProvider;
+#[cfg(any(feature = "cuda", feature = "tensorrt"))]
+use ort::ep;
+use ort::ep::{ExecutionProvider, ExecutionProviderDispatch};
 use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder};
 use ort::value::{DynValue, Tensor, TensorRef};
 
+use super::device::{Engines, Gpu, Provider};
 use super::export::{IDS, MASK};
 use super::runtime::{self, Library};
 use crate::error::{Error, Result};
@@ -126,20 +129,22 @@ impl SharedWeights {
     }
 }
 
-/// One graph ready to run on one thread.
+/// One graph ready to run.
 pub(super) struct Session(ort::session::Session);
+
+/// How a session runs.
+pub(super) struct Place<'a> {
+    pub provider: &'a Provider,
+    /// Threads that share one batch.
+    pub threads: usize,
+    /// Without these, weights are mapped and used as they lie there: ready at once, but slower to run.
+    pub shared: Option<&'a SharedWeights>,
+}
 
 impl Session {
     /// Opens a graph whose weights lie in files of `folder`, a whole path.
-    ///
-    /// Without `shared` weights, they are mapped and used as they lie there: ready at once, but slower to run.
-    pub fn open(
-        runtime: &Runtime,
-        graph: &[u8],
-        folder: &str,
-        shared: Option<&SharedWeights>,
-    ) -> Result<Self> {
-        Self::try_open(runtime, graph, folder, shared)
+    pub fn open(runtime: &Runtime, graph: &[u8], folder: &str, place: &Place<'_>) -> Result<Self> {
+        Self::try_open(runtime, graph, folder, place)
             .map(Self)
             .map_err(|e| Error::Model {
                 path: folder.into(),
@@ -151,25 +156,36 @@ impl Session {
         runtime: &Runtime,
         graph: &[u8],
         folder: &str,
-        shared: Option<&SharedWeights>,
+        place: &Place<'_>,
     ) -> ort::Result<ort::session::Session> {
-        let mut builder = SessionBuilder::new(&runtime.environment)?
+        let level = match place.provider {
             // The graph is written as it is to run.
-            .with_optimization_level(GraphOptimizationLevel::Disable)?
-            .with_intra_threads(1)?
+            Provider::Cpu => GraphOptimizationLevel::Disable,
+            // A GPU has kernels for more operators at once.
+            _ => GraphOptimizationLevel::All,
+        };
+        let mut builder = SessionBuilder::new(&runtime.environment)?
+            .with_optimization_level(level)?
+            .with_intra_threads(place.threads)?
             .with_inter_threads(1)?
+            // Waiting for the next product takes the processor; after the last one nobody waits.
+            .with_config_entry("session.force_spinning_stop", "1")?
             // Shapes change with every batch; a pattern a shape would only take memory.
             .with_memory_pattern(false)?
             .with_config_entry(
                 "session.model_external_initializers_file_folder_path",
                 folder,
             )?
-            .with_prepacking(shared.is_some())?;
-        if let Some(shared) = shared {
+            .with_prepacking(place.shared.is_some())?;
+        if let Some(shared) = place.shared {
             builder = builder.with_prepacked_weights(&shared.packed)?;
             for (name, value) in &shared.values {
                 builder = builder.with_initializer(name, Arc::clone(value))?;
             }
+        }
+        // The processor's own is always there; registering it would switch its arena off.
+        if let Some(provider) = registration(place.provider, folder) {
+            builder = builder.with_execution_providers([provider])?;
         }
         builder.commit_from_memory(graph)
     }
@@ -201,4 +217,67 @@ fn failed(error: ort::Error) -> Error {
     Error::Encode {
         what: error.to_string(),
     }
+}
+
+/// What makes the session use the provider, or fail; none for the processor's own.
+fn registration(provider: &Provider, folder: &str) -> Option<ExecutionProviderDispatch> {
+    match provider {
+        Provider::Cpu => None,
+        Provider::Cuda(gpu) => cuda(gpu),
+        Provider::TensorRt(gpu, engines) => tensor_rt(gpu, engines, folder),
+    }
+}
+
+/// `device.rs` lets no provider through that this build lacks.
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: &Gpu) -> Option<ExecutionProviderDispatch> {
+    None
+}
+
+#[cfg(not(feature = "tensorrt"))]
+fn tensor_rt(_: &Gpu, _: &Engines, _: &str) -> Option<ExecutionProviderDispatch> {
+    None
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(gpu: &Gpu) -> Option<ExecutionProviderDispatch> {
+    let cuda = ep::CUDA::default()
+        .with_device_id(gpu.id.cast_signed())
+        // Vectors are to equal the processor's: TF32 keeps ten bits of a product's factors.
+        .with_tf32(false);
+    let cuda = match gpu.memory_bytes {
+        Some(bytes) => cuda.with_memory_limit(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        None => cuda,
+    };
+    Some(cuda.build().error_on_failure())
+}
+
+#[cfg(feature = "tensorrt")]
+fn tensor_rt(gpu: &Gpu, engines: &Engines, folder: &str) -> Option<ExecutionProviderDispatch> {
+    let Engines {
+        max_rows,
+        max_tokens,
+        ..
+    } = engines;
+    let shapes =
+        |rows: usize, tokens: usize| format!("{IDS}:{rows}x{tokens},{MASK}:{rows}x{tokens}");
+    let mut provider = ep::TensorRT::default()
+        .with_device_id(gpu.id.cast_signed())
+        .with_fp16(gpu.half)
+        .with_onnx_model_folder_path(folder)
+        .with_profile_min_shapes(shapes(1, 1))
+        .with_profile_opt_shapes(shapes(max_rows.div_ceil(2), max_tokens.div_ceil(2)))
+        .with_profile_max_shapes(shapes(*max_rows, *max_tokens));
+    if let Some(bytes) = gpu.memory_bytes {
+        provider = provider.with_max_workspace_size(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+    if let Some(folder) = &engines.folder {
+        let folder = folder.display();
+        provider = provider
+            .with_engine_cache(true)
+            .with_engine_cache_path(&folder)
+            .with_timing_cache(true)
+            .with_timing_cache_path(&folder);
+    }
+    Some(provider.build().error_on_failure())
 }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::encoder::runtime::{self, Library};
-use crate::encoder::{Encoder, EncoderOptions, Window};
+use crate::encoder::{Device, Encoder, EncoderOptions, Window};
 use crate::error::{Error, Result};
 use crate::home;
 
@@ -60,7 +60,11 @@ pub fn doctor(options: &EncoderOptions) -> Doctor {
     let start = Instant::now();
     let encoder = Encoder::open(options);
     let open_ms = milliseconds(start.elapsed());
-    report.runtime = Some(runtime_state(&library, encoder.as_ref().ok()));
+    report.runtime = Some(runtime_state(
+        &library,
+        options.device,
+        encoder.as_ref().ok(),
+    ));
     match encoder {
         Ok(encoder) => report.examine(&encoder, open_ms),
         Err(error @ Error::Model { .. }) => {
@@ -117,8 +121,12 @@ pub struct RuntimeState {
     pub version: String,
     /// The execution providers it was built with, of those that vecdb knows; empty if no model loads.
     pub providers_available: Vec<String>,
-    /// The execution provider that runs the model; `None` if no model loads.
+    /// The device that was asked for: "auto", "cpu", "cuda", "tensorrt".
+    pub device_asked: String,
+    /// The execution provider that runs the model, with its device; `None` if no model loads.
     pub provider_used: Option<String>,
+    /// Why "auto" took no GPU, where this build could have.
+    pub device_note: Option<String>,
 }
 
 /// The model.
@@ -186,7 +194,7 @@ impl Doctor {
     }
 }
 
-fn runtime_state(library: &Library, encoder: Option<&Encoder>) -> RuntimeState {
+fn runtime_state(library: &Library, asked: Device, encoder: Option<&Encoder>) -> RuntimeState {
     let providers = encoder
         .map(Encoder::providers_available)
         .unwrap_or_default();
@@ -198,7 +206,9 @@ fn runtime_state(library: &Library, encoder: Option<&Encoder>) -> RuntimeState {
             encoder.runtime_version().to_owned()
         }),
         providers_available: providers.into_iter().map(str::to_owned).collect(),
-        provider_used: encoder.map(|encoder| encoder.provider().to_owned()),
+        device_asked: asked.to_string(),
+        provider_used: encoder.map(Encoder::provider),
+        device_note: encoder.and_then(Encoder::device_note).map(str::to_owned),
     }
 }
 
@@ -321,15 +331,20 @@ impl fmt::Display for Doctor {
                 path,
                 version,
                 providers_available,
+                device_asked,
                 provider_used,
+                device_note,
             }) => {
                 writeln!(f, "runtime    ONNX Runtime {version}, {}", path.display())?;
                 let used = provider_used.as_deref().unwrap_or("none yet");
                 writeln!(
                     f,
-                    "providers  in use: {used}; in the library: {}",
+                    "providers  in use: {used} (asked for: {device_asked}); in the library: {}",
                     list(providers_available)
                 )?;
+                if let Some(note) = device_note {
+                    writeln!(f, "           {note}")?;
+                }
             }
             None => writeln!(f, "runtime    none that can be used")?,
         }

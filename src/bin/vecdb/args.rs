@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use vecdb::encoder::Device;
+
 use crate::{
     check, compact, completions, delete, demo, doctor, eval, export, get, import, ingest, list,
-    migrate, query, setup, snapshot, stats,
+    migrate, query, setup, snapshot, stats, text,
 };
 
 /// The collection that is meant where none is named.
@@ -78,6 +80,21 @@ pub struct Global {
     /// The ONNX Runtime library, instead of ORT_DYLIB_PATH and the places searched
     #[arg(long, global = true, value_name = "FILE")]
     pub runtime: Option<PathBuf>,
+    /// Where the model runs: auto, cpu, cuda, tensorrt
+    #[arg(long, global = true, value_name = "DEVICE", default_value_t = Device::Auto, hide_default_value = true)]
+    pub device: Device,
+    /// Which GPU, from 0
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    pub device_id: u32,
+    /// What may be taken of the GPU's memory, such as 4G
+    #[arg(long, global = true, value_name = "SIZE", value_parser = text::parse_bytes)]
+    pub device_memory: Option<u64>,
 }
 
 /// The commands, in the order a newcomer meets them.

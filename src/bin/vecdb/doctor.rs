@@ -1,6 +1,5 @@
 //! `vecdb doctor`: does everything that the encoder stands on work?
 
-use vecdb::encoder::EncoderOptions;
 use vecdb::setup;
 
 use crate::args::Global;
@@ -22,10 +21,7 @@ Exit codes: 0 all is well, 2 something is missing or does not work.";
 
 /// Prints the report.
 pub fn run(global: &Global, output: &mut Output) -> Result<Outcome, Failure> {
-    let mut options = EncoderOptions::default();
-    options.model.clone_from(&global.model);
-    options.runtime.clone_from(&global.runtime);
-    let report = setup::doctor(&options);
+    let report = setup::doctor(&global.encoder_options());
     if output.json {
         output.object(&report)?;
     } else {

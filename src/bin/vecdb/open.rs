@@ -25,26 +25,26 @@ impl Global {
         self.collection.as_deref().unwrap_or(DEFAULT_COLLECTION)
     }
 
-    /// The options that `--model` and `--runtime` ask for.
+    /// The options that were typed.
     pub fn options(&self) -> DatabaseOptions {
-        let mut options = Database::options();
-        if let Some(folder) = &self.model {
-            options = options.model(folder);
-        }
-        if let Some(library) = &self.runtime {
-            options = options.runtime(library);
-        }
-        options
+        Database::options().encoder(self.encoder_options())
     }
 
-    /// The encoder that `--model` and `--runtime` name.
-    pub fn encoder(&self) -> Result<Encoder, Failure> {
-        let (model, runtime) = (self.model.clone(), self.runtime.clone());
-        Ok(Encoder::open(&EncoderOptions {
-            model,
-            runtime,
+    /// Those of the encoder.
+    pub fn encoder_options(&self) -> EncoderOptions {
+        EncoderOptions {
+            model: self.model.clone(),
+            runtime: self.runtime.clone(),
+            device: self.device,
+            device_id: self.device_id,
+            device_memory: self.device_memory,
             ..EncoderOptions::default()
-        })?)
+        }
+    }
+
+    /// The encoder that was asked for.
+    pub fn encoder(&self) -> Result<Encoder, Failure> {
+        Ok(Encoder::open(&self.encoder_options())?)
     }
 
     /// Opens the database for commands that change nothing. Never makes one, and does not wait for a writer.

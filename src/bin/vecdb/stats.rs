@@ -1,9 +1,11 @@
 //! `vecdb stats`: what the collections hold and take.
 
+use std::cell::OnceCell;
 use std::io;
 
 use clap::Args;
 use serde::Serialize;
+use vecdb::encoder::Encoder;
 use vecdb::{Collection, CollectionInfo, Filter, RecallOptions};
 
 use crate::args::Global;
@@ -26,11 +28,13 @@ Examples:
 With --json, one object a collection:
   {\"collection\": \"default\", \"metric\": \"cosine\", \"dimension\": 384 or null,
    \"encoder\": {\"name\": \"…\", \"fingerprint\": \"…\"} or null,
+   \"provider\": \"CPU\" or null,
    \"documents\": 37, \"passages\": 1204, \"dead_passages\": 0,
    \"unsealed_passages\": 0, \"segments\": 1, \"due_segments\": 0,
    \"bytes\": 2345678,
    \"recall\": [{\"filter\": null, \"k\": 10, \"recall\": 0.962, \"low\": 0.951,
                \"high\": 0.971, \"queries\": 500}]}
+  provider: what runs the encoder here; null if no encoder opens
   dead_passages: of deleted or replaced documents, still on disk
   unsealed_passages: stored, not yet in a segment
   due_segments: being merged or due, by a long-lived writer or `vecdb compact`
@@ -72,6 +76,7 @@ struct StatsObject<'a> {
     metric: String,
     dimension: Option<usize>,
     encoder: Option<EncoderObject<'a>>,
+    provider: Option<&'a str>,
     documents: u64,
     passages: u64,
     dead_passages: u64,
@@ -114,21 +119,27 @@ pub fn run(
             collections.into_iter().map(|info| info.name).collect()
         }
     };
+    // Opened once, and only where a collection has an encoder.
+    let provider = OnceCell::new();
     for (place, name) in names.iter().enumerate() {
         let collection = database.existing_collection(name)?;
         let info = collection.info();
+        let provider = info
+            .encoder
+            .as_ref()
+            .map(|_| provider.get_or_init(|| runs_on(global)));
         // Before the first line: measuring takes a while, and may fail.
         let recall = match arguments.recall {
             true => Some(arguments.measure(&collection, &filters)?),
             false => None,
         };
         if output.json {
-            output.object(&object(&info, recall))?;
+            output.object(&object(&info, provider, recall))?;
         } else {
             if place > 0 {
                 output.line("")?;
             }
-            print_info(&info, output)?;
+            print_info(&info, provider, output)?;
             for measured in recall.iter().flatten() {
                 print_recall(measured, output)?;
             }
@@ -138,6 +149,14 @@ pub fn run(
         output.note("the database has no collection yet");
     }
     Ok(Outcome::found(!names.is_empty()))
+}
+
+/// What runs the encoder here, or why nothing does.
+type Provider = Result<String, String>;
+
+fn runs_on(global: &Global) -> Provider {
+    let encoder = Encoder::open(&global.encoder_options()).map_err(|error| error.to_string())?;
+    Ok(encoder.provider())
 }
 
 impl Arguments {
@@ -181,7 +200,11 @@ impl Arguments {
     }
 }
 
-fn object<'a>(info: &'a CollectionInfo, recall: Option<Vec<RecallObject<'a>>>) -> StatsObject<'a> {
+fn object<'a>(
+    info: &'a CollectionInfo,
+    provider: Option<&'a Provider>,
+    recall: Option<Vec<RecallObject<'a>>>,
+) -> StatsObject<'a> {
     StatsObject {
         collection: &info.name,
         metric: info.metric.to_string(),
@@ -190,6 +213,7 @@ fn object<'a>(info: &'a CollectionInfo, recall: Option<Vec<RecallObject<'a>>>) -
             .encoder
             .as_ref()
             .map(|(name, fingerprint)| EncoderObject { name, fingerprint }),
+        provider: provider.and_then(|provider| provider.as_deref().ok()),
         documents: info.documents,
         passages: info.passages,
         dead_passages: info.dead_passages,
@@ -217,7 +241,11 @@ fn print_recall(measured: &RecallObject<'_>, output: &mut Output) -> io::Result<
     output.line(format_args!("  {name:<10} {value}{filter}"))
 }
 
-fn print_info(info: &CollectionInfo, output: &mut Output) -> io::Result<()> {
+fn print_info(
+    info: &CollectionInfo,
+    provider: Option<&Provider>,
+    output: &mut Output,
+) -> io::Result<()> {
     output.line(output.bold(&text::plain(&info.name)))?;
     let mut row = |name: &str, value: String| output.line(format_args!("  {name:<10} {value}"));
     row("documents", text::grouped(info.documents))?;
@@ -253,5 +281,10 @@ fn print_info(info: &CollectionInfo, output: &mut Output) -> io::Result<()> {
         || "none".into(),
         |(name, fingerprint)| format!("{} ({fingerprint})", text::plain(name)),
     );
-    row("encoder", encoder)
+    row("encoder", encoder)?;
+    match provider {
+        Some(Ok(provider)) => row("runs on", provider.clone()),
+        Some(Err(why)) => row("runs on", format!("nothing here: {}", text::plain(why))),
+        None => Ok(()),
+    }
 }

@@ -45,6 +45,25 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
+/// `500M` → 500,000,000; a number of bytes, or one with K, M, G or T, powers of 1,000.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let number = text.trim_end_matches(['b', 'B']);
+    let (digits, power) = match number.char_indices().next_back() {
+        Some((at, unit)) if unit.is_ascii_alphabetic() => {
+            let units = ['k', 'm', 'g', 't'];
+            let unit = units.iter().position(|u| *u == unit.to_ascii_lowercase());
+            (&number[..at], unit.map(|unit| unit as u32 + 1))
+        }
+        _ => (number, Some(0)),
+    };
+    let size = digits.trim().parse::<f64>().ok().zip(power);
+    let size = size.map(|(size, power)| size * 1e3_f64.powi(power.cast_signed()));
+    match size {
+        Some(size) if size.is_finite() && size >= 1.0 => Ok(size as u64),
+        _ => Err("a size is a number of bytes, or one such as 500M or 4G".into()),
+    }
+}
+
 /// `12.34 s` → `12.3 s`; below a second in milliseconds, from two minutes on in minutes or hours.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
@@ -178,6 +197,22 @@ fn value(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_read_with_and_without_a_unit_and_nonsense_is_refused() {
+        for (text, bytes) in [
+            ("7", 7),
+            ("500M", 500_000_000),
+            ("1.5g", 1_500_000_000),
+            ("4GB", 4_000_000_000),
+            ("64 k", 64_000),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "M", "4X", "-1", "0", "1e999", "nan", "4 G B", "é"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn thousands_are_grouped() {

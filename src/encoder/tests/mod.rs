@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `vectors.rs` | what vectors are equal to, and what they do not depend on |
 //! | `windows.rs` | how texts are cut |
+//! | `running.rs` | devices, sessions, cancelling |
 //! | `folders.rs` | model folders, good and bad |
 
 mod folders;
+mod running;
 mod vectors;
 mod windows;
 
