@@ -11,6 +11,9 @@ use crate::home;
 /// Threads that one text's products are shared among, at most: more wait for the memory that the weights come from.
 const MAX_WIDE_THREADS: usize = 4;
 
+/// Batches before repacking weights pays off.
+const MAPPED_RUNS: usize = 16;
+
 /// Where the model is to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -107,6 +110,8 @@ pub(super) struct Shape {
     pub workers: usize,
     /// Threads that share one batch where nothing else runs.
     pub wide_threads: usize,
+    /// Batches that run on sessions with mapped weights; after them come sessions with repacked ones.
+    pub mapped_runs: usize,
 }
 
 impl Provider {
@@ -119,6 +124,7 @@ impl Provider {
         }
     }
 
+    /// For a network of ours.
     pub fn shape(&self, threads: usize) -> Shape {
         match self {
             // Larger batches are slower: what flows between the operators no longer fits the processor's cache.
@@ -128,6 +134,7 @@ impl Provider {
                 sessions: threads,
                 workers: threads,
                 wide_threads: threads.min(MAX_WIDE_THREADS),
+                mapped_runs: MAPPED_RUNS,
             },
             // One session keeps the weights once on the device; while it runs, the next batch is padded.
             Self::Cuda(_) => Shape {
@@ -136,6 +143,7 @@ impl Provider {
                 sessions: 1,
                 workers: 2,
                 wide_threads: 1,
+                mapped_runs: usize::MAX,
             },
             Self::TensorRt(_, engines) => Shape {
                 token_budget: 32_768,
@@ -143,7 +151,21 @@ impl Provider {
                 sessions: 1,
                 workers: 2,
                 wide_threads: 1,
+                mapped_runs: usize::MAX,
             },
+        }
+    }
+}
+
+impl Shape {
+    /// For a graph that is not ours, whose sessions share nothing: one of them, with all threads.
+    pub fn for_own_graph(self, threads: usize) -> Self {
+        Self {
+            sessions: 1,
+            workers: self.workers.min(2),
+            wide_threads: threads,
+            mapped_runs: usize::MAX,
+            ..self
         }
     }
 }

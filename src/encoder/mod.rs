@@ -1,6 +1,6 @@
 //! Text → unit vectors.
 //!
-//! In: a model folder (Hugging Face layout, BERT architecture) and texts. Out: [`Vector`]s of length 1, and the
+//! In: a model folder (Hugging Face layout, an encoder of the BERT family) and texts. Out: [`Vector`]s of length 1, and the
 //! [`Window`]s that long texts were cut into. Nothing is ever truncated: the windows of a text cover its every byte.
 //!
 //! ```text
@@ -10,18 +10,25 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `model.rs` | the folder's settings |
-//! | `weights.rs` | its weights file, mapped |
-//! | `hash_cache.rs` | its hash, remembered |
+//! | `options.rs` | how an encoder is opened |
+//! | `model/` | the folder's settings |
+//! | `model_file.rs` | a file of it, mapped |
+//! | `weights.rs` | safetensors |
+//! | `hash_cache.rs` | a file's hash, remembered |
 //! | `tokenizer.rs` | text → tokens with their places |
+//! | `cut.rs` | title, prompt and text → windows |
 //! | `window.rs` | tokens → windows that cover the text |
 //! | `batch.rs` | windows → batches of similar length |
 //! | `pool.rs` | batches → vectors on several sessions |
 //! | `workers.rs` | jobs → results on several threads |
+//! | `head.rs` | token vectors → the text's vector |
+//! | `inspect.rs` | what happens inside: tokens, layers, attention |
 //! | `device.rs` | processor or GPU: asked for, possible, chosen |
+//! | `network.rs` | what sessions are opened for |
+//! | `export/` | weights → ONNX graph |
+//! | `own_graph.rs` | a graph that the folder brings |
 //! | `session.rs` | ONNX Runtime; the one file that names `ort` |
 //! | `runtime.rs` | finds the library |
-//! | `export/` | weights → ONNX graph |
 //! | `open.rs` | puts the parts together |
 //!
 //! Output order equals input order. A text's vector does not depend on what shares its batch, nor on the number of
@@ -32,11 +39,18 @@
 //! replaced when it opens its next session, and refuses to mix the two.
 
 mod batch;
+mod cut;
 mod device;
 mod export;
 mod hash_cache;
+mod head;
+mod inspect;
 mod model;
+mod model_file;
+mod network;
 mod open;
+mod options;
+mod own_graph;
 mod pool;
 pub(crate) mod runtime;
 mod session;
@@ -53,31 +67,13 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::vector::Vector;
-use batch::Plan;
+use batch::{Plan, Row};
 pub use device::Device;
+pub use inspect::{Attention, Inspection, Token};
 use model::Model;
+pub use options::{EncoderOptions, Precision};
 use pool::Pool;
 use tokenizer::Tokenizer;
-
-/// A title of more than this part of a window is cut into windows of its own.
-const TITLE_PART: usize = 4;
-
-/// How an encoder is opened.
-#[derive(Clone, Debug, Default)]
-pub struct EncoderOptions {
-    /// The model folder; else `VECDB_MODEL_DIR`, else the data folder's default model.
-    pub model: Option<PathBuf>,
-    /// The ONNX Runtime library; else `ORT_DYLIB_PATH`, beside the executable, the data folder, the system's path.
-    pub runtime: Option<PathBuf>,
-    /// Worker threads; else as many as the processor runs at once.
-    pub threads: Option<usize>,
-    /// Where the model runs.
-    pub device: Device,
-    /// Which GPU, counted from 0.
-    pub device_id: u32,
-    /// Bytes of the GPU's memory that ONNX Runtime may take for what it computes; else as many as it wants.
-    pub device_memory: Option<u64>,
-}
 
 /// A window of a text that fits the encoder.
 #[derive(Clone, Debug)]
@@ -86,6 +82,8 @@ pub struct Window {
     /// windows of a long title come first and have the range `0..0`.
     pub range: Range<usize>,
     pub(crate) tokens: Vec<u32>,
+    /// Tokens before the text's own: special ones and the prompt's.
+    prompt: usize,
 }
 
 impl Window {
@@ -141,7 +139,7 @@ impl Encoder {
 
     /// Components of a vector.
     pub fn dimension(&self) -> usize {
-        self.0.model.config.hidden
+        self.0.pool.head().dimension()
     }
 
     /// Tokens of a window, special ones included.
@@ -156,12 +154,29 @@ impl Encoder {
 
     /// The files of the folder that an encoder is made from, as paths in it. Nothing else there matters.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
-        let fixed = [weights::WEIGHTS_FILE, tokenizer::TOKENIZER_FILE];
-        let names = fixed.iter().chain(model::SETTINGS_FILES).map(PathBuf::from);
-        let files = names.chain(self.0.model.pooling_file.as_ref().map(PathBuf::from));
+        let model = &self.0.model;
+        let fixed = model::SETTINGS_FILES.iter().chain(model::SENTENCE_FILES);
+        let fixed = fixed
+            .chain(&[tokenizer::TOKENIZER_FILE])
+            .map(|&file| file.to_owned());
+        let files = fixed
+            .chain(self.0.pool.network().files())
+            .chain(model.modules.files.iter().cloned())
+            .chain(self.0.pool.head().files());
         files
+            .map(PathBuf::from)
             .filter(|file| self.folder().join(file).is_file())
             .collect()
+    }
+
+    /// The model as an ONNX file for other programs: standard operators of opset 20, the weights inside. Inputs
+    /// `input_ids`, `attention_mask` and, where the model has them, `token_type_ids`, `[batch, tokens]` i64; output
+    /// `last_hidden_state`, `[batch, tokens, hidden]` f32.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for a folder that brings an ONNX file of its own.
+    pub fn to_onnx(&self) -> Result<Vec<u8>> {
+        self.0.pool.network().to_file()
     }
 
     /// The ONNX Runtime library that runs.
@@ -219,18 +234,12 @@ impl Encoder {
         progress: impl Fn(usize) -> ControlFlow<()> + Sync,
     ) -> Result<Vec<Vector>> {
         let shape = self.0.pool.shape();
-        let plan = Plan::new(
-            windows.iter().map(|window| window.tokens.as_slice()),
-            shape.token_budget,
-            shape.max_rows,
-        );
+        let rows = windows.iter().map(|window| Row {
+            tokens: &window.tokens,
+            prompt: window.prompt,
+        });
+        let plan = Plan::new(rows, shape.token_budget, shape.max_rows);
         let rows = self.0.pool.run(&plan, &progress)?;
-        let unit = |row: Vec<f32>| {
-            Vector::new(row)
-                .and_then(Vector::to_unit)
-                .map_err(not_a_vector)
-        };
-        let rows: Vec<Vector> = rows.into_iter().map(unit).collect::<Result<_>>()?;
         Ok(plan.row_of.iter().map(|&row| rows[row].clone()).collect())
     }
 
@@ -287,49 +296,6 @@ impl Encoder {
         Vector::new(sum)
             .and_then(Vector::to_unit)
             .map_err(not_a_vector)
-    }
-
-    fn cut(&self, prompt: &[u32], title: &str, text: &str) -> Result<Vec<Window>> {
-        let tokenizer = &self.0.tokenizer;
-        let fixed = tokenizer.before().len() + prompt.len() + tokenizer.after().len();
-        // `open` checked that the prompts leave room.
-        let capacity = self.0.model.max_tokens - fixed;
-        let window = |title: &[u32], tokens: &[u32], range| Window {
-            range,
-            tokens: [tokenizer.before(), prompt, title, tokens, tokenizer.after()].concat(),
-        };
-
-        let title_tokens = if title.is_empty() {
-            Vec::new()
-        } else {
-            window::leading_ids(tokenizer, title, capacity)?
-        };
-        if title_tokens.len() <= capacity {
-            let room = capacity - title_tokens.len();
-            let tokens = window::leading_ids(tokenizer, text, room)?;
-            if tokens.len() <= room {
-                return Ok(vec![window(&title_tokens, &tokens, 0..text.len())]);
-            }
-        }
-        if title_tokens.len() <= capacity / TITLE_PART {
-            let pieces = window::cut(tokenizer, text, capacity - title_tokens.len())?;
-            return Ok(pieces
-                .into_iter()
-                .map(|piece| window(&title_tokens, &piece.tokens, piece.range))
-                .collect());
-        }
-        let titles = window::cut(tokenizer, title, capacity)?;
-        let texts = window::cut(tokenizer, text, capacity)?;
-        let titles = titles
-            .into_iter()
-            .map(|piece| window(&[], &piece.tokens, 0..0));
-        Ok(titles
-            .chain(
-                texts
-                    .into_iter()
-                    .map(|piece| window(&[], &piece.tokens, piece.range)),
-            )
-            .collect())
     }
 }
 

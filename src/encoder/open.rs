@@ -1,19 +1,19 @@
 //! Puts an encoder together; what can be read at the same time is.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread::{self, Scope, ScopedJoinHandle};
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::device::{self, Wanted};
-use super::export::{EXPORTER_VERSION, export};
-use super::model::{Model, unusable};
+use super::device::{self, Provider, Wanted};
+use super::export::EXPORTER_VERSION;
+use super::head::Head;
+use super::model::{Architecture, Model, Prompts, Source, unusable};
+use super::network::{self, Network};
 use super::pool::Pool;
-use super::session::Runtime;
+use super::session::{Runtime, Session};
 use super::tokenizer::{self, Tokenizer};
-use super::weights::Weights;
-use super::{EncoderOptions, Inner};
+use super::{EncoderOptions, Inner, Precision};
 use crate::error::{Error, Result};
 use crate::home;
 
@@ -22,8 +22,7 @@ const MIN_ROOM: usize = 8;
 
 pub(super) fn open(options: &EncoderOptions) -> Result<Inner> {
     let folder = model_folder(options)?;
-    let model = Model::read(&folder)?;
-    let weights = Arc::new(Weights::open(&folder)?);
+    let model = Model::read(&folder, options)?;
     let threads = options
         .threads
         .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
@@ -33,21 +32,22 @@ pub(super) fn open(options: &EncoderOptions) -> Result<Inner> {
         let bytes = tokenizer::read(&folder)?;
         Ok((Tokenizer::new(&model, &bytes)?, xxh3_128(&bytes)))
     };
-    let hash_weights = || weights.hash();
-    let (tokenizer, weights_hash, pool) = thread::scope(|scope| {
+    let files = network::files(&model)?;
+    let hash = || network::describe(&files);
+    let (tokenizer, network_line, pool) = thread::scope(|scope| {
         let tokenizer = aside(scope, &read_tokenizer);
-        let hash = aside(scope, &hash_weights);
+        let line = aside(scope, &hash);
         let pool = Runtime::start(options.runtime.as_deref())
-            .and_then(|runtime| open_pool(options, &model, &weights, runtime, threads));
+            .and_then(|runtime| open_pool(options, &model, &runtime, threads.max(1)));
         (
             joined(tokenizer, read_tokenizer).flatten(),
-            joined(hash, hash_weights),
+            joined(line, hash),
             pool,
         )
     });
     let (pool, device_note) = pool?;
     let (tokenizer, tokenizer_hash) = tokenizer?;
-    let fingerprint = fingerprint(&model, weights_hash?, tokenizer_hash);
+    let fingerprint = fingerprint(&model, &pool, &network_line?, tokenizer_hash);
     let prompt = |text: &str| -> Result<Vec<u32>> {
         let ids = if text.is_empty() {
             Vec::new()
@@ -89,26 +89,47 @@ pub(super) fn open(options: &EncoderOptions) -> Result<Inner> {
 fn open_pool(
     options: &EncoderOptions,
     model: &Model,
-    weights: &Arc<Weights>,
-    runtime: Runtime,
+    runtime: &Runtime,
     threads: usize,
 ) -> Result<(Pool, Option<String>)> {
     let wanted = Wanted {
         device: options.device,
         id: options.device_id,
         memory_bytes: options.device_memory,
-        half: false,
+        half: options.precision == Precision::F16,
         max_tokens: model.max_tokens,
     };
-    device::choose(&wanted, &runtime, |provider| {
-        Pool::open(
-            runtime.clone(),
-            export(model, weights)?,
-            Arc::clone(weights),
-            model.config.hidden,
-            provider,
-            threads,
-        )
+    device::choose(&wanted, runtime, |provider| {
+        let precision = options.precision.on(&provider)?;
+        let network = Network::open(model, &provider, precision)?;
+        let mut shape = provider.shape(threads);
+        if network.config().is_none() && provider == Provider::Cpu {
+            shape = shape.for_own_graph(threads);
+        }
+        let first = if precision == Precision::Int8 {
+            // Unpacked it is another computation, with other rounding, and slow.
+            shape.mapped_runs = 0;
+            None
+        } else {
+            let threads = if shape.sessions == 1 {
+                shape.wide_threads
+            } else {
+                1
+            };
+            Some(network.session(runtime, &provider, threads, None)?)
+        };
+        let inputs = network.config().map(|config| config.hidden);
+        let inputs = inputs.or(first.as_ref().and_then(Session::width));
+        let inputs = inputs.ok_or_else(|| {
+            unusable(
+                &model.folder,
+                "its ONNX file does not say how many components its output has",
+            )
+        })?;
+        let head = Head::open(model, inputs)?;
+        let pool = Pool::new(runtime.clone(), network, head, provider, shape, first);
+        pool.try_out()?;
+        Ok(pool)
     })
 }
 
@@ -143,24 +164,45 @@ fn joined<T>(handle: Option<ScopedJoinHandle<'_, T>>, work: impl Fn() -> T) -> R
     })
 }
 
-/// Everything that can change a vector, hashed. The order and the words are part of it.
-fn fingerprint(model: &Model, weights: u128, tokenizer: u128) -> String {
+/// Everything that can change a vector, hashed. The order and the words are part of it. What other models than the first
+/// ones have stands in lines that these lack, so that theirs is what it always was.
+fn fingerprint(model: &Model, pool: &Pool, network: &str, tokenizer: u128) -> String {
     let Model {
-        config,
-        pooling,
+        source,
+        modules,
         max_tokens,
         prompts,
+        kept,
+        overlap,
         ..
     } = model;
-    let settings = format!(
-        "exporter {EXPORTER_VERSION}\nweights {weights:032x}\ntokenizer {tokenizer:032x}\nlayers {}\nheads {}\n\
-         epsilon {:e}\nactivation {:?}\npooling {pooling:?}\nunit\nmax_tokens {max_tokens}\nquery {:?}\npassage {:?}\n",
-        config.layers,
-        config.heads,
-        config.epsilon,
-        config.activation,
-        prompts.query,
-        prompts.passage
+    let mut settings =
+        format!("exporter {EXPORTER_VERSION}\n{network}\ntokenizer {tokenizer:032x}\n");
+    if let Source::Weights(config) = source {
+        settings += &format!(
+            "layers {}\nheads {}\nepsilon {:e}\nactivation {:?}\n",
+            config.layers, config.heads, config.epsilon, config.activation
+        );
+        if config.architecture != Architecture::Bert {
+            settings += &format!(
+                "architecture {:?} {} {}\n",
+                config.architecture, config.first_position, config.distance_buckets
+            );
+        }
+    }
+    settings += &format!(
+        "pooling {:?}\nunit\nmax_tokens {max_tokens}\nquery {:?}\npassage {:?}\n",
+        modules.pooling, prompts.query, prompts.passage
     );
+    if !modules.prompt_is_pooled && *prompts != Prompts::default() {
+        settings += "prompt is not pooled\n";
+    }
+    settings += &pool.head().describe_dense();
+    if kept.is_some() {
+        settings += &format!("kept {}\n", pool.head().dimension());
+    }
+    if let Some(overlap) = overlap {
+        settings += &format!("overlap {overlap}\n");
+    }
     format!("{:032x}", xxh3_128(settings.as_bytes()))
 }

@@ -8,7 +8,8 @@
 //!   full batches some 5 % faster, short queries in two thirds of the time. One thread each: several batches at once.
 //! - wide: packed, and several threads share one batch. Serves a batch that is alone, such as a query.
 //!
-//! A GPU has one session; while it runs a batch, another thread pads the next.
+//! A GPU has one session; while it runs a batch, another thread pads the next. So has a graph that the folder brings: its
+//! weights are not shared, and all threads work on one batch.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,65 +17,72 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::batch::{Padded, Plan};
 use super::device::{Provider, Shape};
-use super::export::Export;
-use super::session::{Place, Runtime, Session, SharedWeights};
-use super::weights::Weights;
+use super::head::Head;
+use super::network::Network;
+use super::session::{Packed, Runtime, Session, Values};
 use super::workers;
 use crate::error::{Error, Result};
-
-/// Batches that run on mapped sessions before repacking pays off.
-const MAPPED_RUNS: usize = 16;
+use crate::vector::Vector;
 
 /// Runs batches; may be called from many threads at once.
 pub(super) struct Pool {
     runtime: Runtime,
-    export: Export,
-    weights: Arc<Weights>,
-    dimension: usize,
+    network: Network,
+    head: Head,
     provider: Provider,
     shape: Shape,
-    /// On a GPU the only ones.
+    /// The only ones on a GPU and for graphs of the folder's own.
     mapped: Sessions,
     packed: Sessions,
     wide: Sessions,
-    shared: Mutex<Option<Arc<SharedWeights>>>,
+    shared: Mutex<Option<Arc<Shared>>>,
     /// Batches that were begun.
     runs: AtomicUsize,
     /// Batches that run now.
     running: AtomicUsize,
 }
 
+/// What packed sessions hold in common.
+struct Shared {
+    values: Values,
+    packed: Packed,
+}
+
 impl Pool {
-    /// Opens the first session, so that a graph that does not load is told here.
-    pub fn open(
+    /// Takes the first session with mapped weights, by which the caller saw that the graph loads.
+    pub fn new(
         runtime: Runtime,
-        export: Export,
-        weights: Arc<Weights>,
-        dimension: usize,
+        network: Network,
+        head: Head,
         provider: Provider,
-        threads: usize,
-    ) -> Result<Self> {
-        let shape = provider.shape(threads.max(1));
-        let pool = Self {
-            mapped: Sessions::new(shape.sessions),
-            packed: Sessions::new(shape.sessions),
-            wide: Sessions::new(1),
+        shape: Shape,
+        first: Option<Session>,
+    ) -> Self {
+        Self {
+            mapped: Sessions::new(shape.sessions, first),
+            packed: Sessions::new(shape.sessions, None),
+            wide: Sessions::new(1, None),
             runtime,
-            export,
-            weights,
-            dimension,
+            network,
+            head,
             provider,
             shape,
             shared: Mutex::new(None),
             runs: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
-        };
-        drop(pool.mapped.lend(|| pool.open_session(None, 1))?);
-        Ok(pool)
+        }
     }
 
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    pub fn head(&self) -> &Head {
+        &self.head
     }
 
     pub fn provider(&self) -> &Provider {
@@ -86,108 +94,94 @@ impl Pool {
         &self.shape
     }
 
-    /// A vector for each row of the plan, in the plan's order, as the model gives it.
+    /// Opens a session, where none is open yet, so that a graph that does not load is told now.
+    pub fn try_out(&self) -> Result<()> {
+        if self.shape.mapped_runs == 0 {
+            drop(self.packed.lend(|| self.open_session(true, 1))?);
+        }
+        Ok(())
+    }
+
+    /// A vector for each row of the plan, in the plan's order.
     ///
     /// `rows_done` is told of each batch, from any thread, how many rows it had, and may end the work.
     ///
     /// # Errors
-    /// [`Error::Cancelled`] where `rows_done` ended it, [`Error::Encode`] where the runtime fails.
+    /// [`Error::Cancelled`] where `rows_done` ended it, [`Error::Encode`] where the runtime fails or what it gives is no
+    /// vector.
     pub fn run(
         &self,
         plan: &Plan<'_>,
         rows_done: &(dyn Fn(usize) -> ControlFlow<()> + Sync),
-    ) -> Result<Vec<Vec<f32>>> {
+    ) -> Result<Vec<Vector>> {
         let parts = workers::run(
             self.shape.workers,
             plan.batches.len(),
             || Ok(()),
             |(), at| {
                 let batch = &plan.batches[at];
-                let alone = plan.batches.len() == 1;
-                let vectors = self.run_batch(&Padded::new(&plan.rows[batch.clone()]), alone)?;
+                let padded = Padded::new(&plan.rows[batch.clone()], &self.head);
+                let vectors = self.run_batch(&padded, plan.batches.len() == 1)?;
                 match rows_done(batch.len()) {
                     ControlFlow::Continue(()) => Ok(vectors),
                     ControlFlow::Break(()) => Err(Error::Cancelled),
                 }
             },
         )?;
-        let vectors = parts
-            .iter()
-            .flat_map(|part| part.chunks_exact(self.dimension).map(<[f32]>::to_vec));
-        Ok(vectors.collect())
+        Ok(parts.into_iter().flatten().collect())
     }
 
-    fn run_batch(&self, padded: &Padded, alone: bool) -> Result<Vec<f32>> {
-        let _running = Running::new(&self.running);
-        let mut session = self.lend(alone)?;
-        let mut out = Vec::with_capacity(padded.rows * self.dimension);
-        session.run(|session| {
-            session.run(
-                &padded.ids,
-                &padded.mask,
-                padded.rows,
-                padded.width,
-                &mut out,
-            )
-        })?;
-        if out.len() != padded.rows * self.dimension {
+    fn run_batch(&self, padded: &Padded, alone: bool) -> Result<Vec<Vector>> {
+        let mut pooled = Vec::new();
+        {
+            let _running = Running::new(&self.running);
+            let mut session = self.lend(alone)?;
+            session.run(|session| session.run(padded, &mut pooled))?;
+        }
+        let inputs = self.head.inputs();
+        if pooled.len() != padded.rows * inputs {
             let what = format!(
-                "the model gave {} numbers for {} texts",
-                out.len(),
+                "the model gave {} numbers for {} texts of {inputs}",
+                pooled.len(),
                 padded.rows
             );
             return Err(Error::Encode { what });
         }
-        Ok(out)
+        let vectors = pooled.chunks_exact(inputs).map(|row| self.head.finish(row));
+        vectors.collect()
     }
 
     /// A session for a batch; `alone` if its call has no other.
     fn lend(&self, alone: bool) -> Result<Lent<'_>> {
-        let on_gpu = self.provider != Provider::Cpu;
-        if on_gpu || self.runs.fetch_add(1, Ordering::Relaxed) < MAPPED_RUNS {
-            return self.mapped.lend(|| self.open_session(None, 1));
+        if self.runs.fetch_add(1, Ordering::Relaxed) < self.shape.mapped_runs {
+            return self.mapped.lend(|| self.open_session(false, 1));
         }
         let threads = self.shape.wide_threads;
         if alone && threads > 1 && self.running.load(Ordering::Relaxed) == 1 {
-            let open = || self.open_session(Some(&*self.shared()?), threads);
-            return self.wide.lend(open);
+            return self.wide.lend(|| self.open_session(true, threads));
         }
-        self.packed
-            .lend(|| self.open_session(Some(&*self.shared()?), 1))
+        self.packed.lend(|| self.open_session(true, 1))
     }
 
-    fn open_session(&self, shared: Option<&SharedWeights>, threads: usize) -> Result<Session> {
-        let place = Place {
-            provider: &self.provider,
-            threads,
-            shared,
-        };
-        let session = Session::open(
-            &self.runtime,
-            &self.export.graph,
-            self.weights.parent(),
-            &place,
-        );
-        // First, because other weights are also why a session may not open.
-        self.weights.check_unchanged()?;
-        session
+    fn open_session(&self, repacked: bool, threads: usize) -> Result<Session> {
+        let shared = repacked.then(|| self.shared()).transpose()?;
+        let shared = shared
+            .as_ref()
+            .map(|shared| (&shared.packed, &shared.values));
+        self.network
+            .session(&self.runtime, &self.provider, threads, shared)
     }
 
-    /// The weights of matrix products on the heap, where packed sessions share them.
-    fn shared(&self) -> Result<Arc<SharedWeights>> {
+    fn shared(&self) -> Result<Arc<Shared>> {
         let mut shared = lock(&self.shared);
         if let Some(shared) = &*shared {
             return Ok(Arc::clone(shared));
         }
-        let mut made = SharedWeights::new(&self.runtime);
-        for matrix in &self.export.matrices {
-            made.add(
-                &matrix.name,
-                &matrix.shape,
-                self.weights.values(matrix.place),
-            )?;
-        }
-        Ok(Arc::clone(shared.insert(Arc::new(made))))
+        let made = Arc::new(Shared {
+            values: self.network.shared_values()?,
+            packed: Packed::new(&self.runtime),
+        });
+        Ok(Arc::clone(shared.insert(made)))
     }
 }
 
@@ -221,10 +215,11 @@ struct State {
 }
 
 impl Sessions {
-    fn new(limit: usize) -> Self {
+    fn new(limit: usize, first: Option<Session>) -> Self {
+        let idle = Vec::from_iter(first);
         let state = Mutex::new(State {
-            made: 0,
-            idle: Vec::new(),
+            made: idle.len(),
+            idle,
         });
         Self {
             limit,

@@ -7,11 +7,15 @@ use ort::environment::Environment;
 #[cfg(any(feature = "cuda", feature = "tensorrt"))]
 use ort::ep;
 use ort::ep::{ExecutionProvider, ExecutionProviderDispatch};
+use ort::session::SessionInputValue;
 use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder};
-use ort::value::{DynValue, Tensor, TensorRef};
+use ort::value::{DynValue, Tensor, TensorElementType, TensorRef};
 
+use super::batch::Padded;
 use super::device::{Engines, Gpu, Provider};
-use super::export::{IDS, MASK};
+use super::export::{IDS, MASK, POOLING, VECTORS};
+use super::model_file::ModelFile;
+use super::own_graph::Interface;
 use super::runtime::{self, Library};
 use crate::error::{Error, Result};
 
@@ -104,119 +108,216 @@ fn same_file(a: &Path, b: &Path) -> bool {
     a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Weights that sessions hold in common: as they are, and repacked for the processor.
-pub(super) struct SharedWeights {
-    values: Vec<(String, Arc<DynValue>)>,
-    packed: PrepackedWeights,
-}
+/// Weights on the heap that sessions hold in common, by their names in the graph.
+#[derive(Clone, Default)]
+pub(super) struct Values(Vec<(String, Arc<DynValue>)>);
 
-impl SharedWeights {
-    pub fn new(runtime: &Runtime) -> Self {
-        // `PrepackedWeights::new` calls into the library; holding a `Runtime` proves that it runs.
-        let _ = runtime;
-        Self {
-            values: Vec::new(),
-            packed: PrepackedWeights::new(),
-        }
-    }
-
+impl Values {
     /// Adds an initializer of the graph by its name.
     pub fn add(&mut self, name: &str, shape: &[usize], values: Vec<f32>) -> Result<()> {
         let tensor = Tensor::from_array((shape.to_vec(), values)).map_err(failed)?;
-        self.values
-            .push((name.to_owned(), Arc::new(tensor.into_dyn())));
+        self.0.push((name.to_owned(), Arc::new(tensor.into_dyn())));
         Ok(())
+    }
+
+    /// Adds what others hold; nothing is copied.
+    pub fn extend(&mut self, others: &Self) {
+        self.0.extend(others.0.iter().cloned());
     }
 }
 
-/// One graph ready to run.
-pub(super) struct Session(ort::session::Session);
+/// Weights repacked for the processor, which sessions hold in common.
+pub(super) struct Packed(PrepackedWeights);
+
+impl Packed {
+    pub fn new(runtime: &Runtime) -> Self {
+        // `PrepackedWeights::new` calls into the library; holding a `Runtime` proves that it runs.
+        let _ = runtime;
+        Self(PrepackedWeights::new())
+    }
+}
 
 /// How a session runs.
 pub(super) struct Place<'a> {
     pub provider: &'a Provider,
     /// Threads that share one batch.
     pub threads: usize,
-    /// Without these, weights are mapped and used as they lie there: ready at once, but slower to run.
-    pub shared: Option<&'a SharedWeights>,
+    /// Weights that are not taken from the file.
+    pub values: &'a Values,
+    /// Without this, weights are used as they lie in memory: ready at once, but slower to run.
+    pub packed: Option<&'a Packed>,
+}
+
+/// What a graph gives under one name.
+pub(super) struct Output {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub numbers: Vec<f32>,
+}
+
+/// One graph ready to run.
+pub(super) struct Session {
+    session: ort::session::Session,
+    /// `None` for a graph that we wrote.
+    interface: Option<Interface>,
 }
 
 impl Session {
-    /// Opens a graph whose weights lie in files of `folder`, a whole path.
+    /// Opens a graph of ours whose weights lie in files of `folder`, a whole path.
     pub fn open(runtime: &Runtime, graph: &[u8], folder: &str, place: &Place<'_>) -> Result<Self> {
-        Self::try_open(runtime, graph, folder, place)
-            .map(Self)
-            .map_err(|e| Error::Model {
-                path: folder.into(),
-                what: format!("ONNX Runtime refuses it: {e}"),
-            })
-    }
-
-    fn try_open(
-        runtime: &Runtime,
-        graph: &[u8],
-        folder: &str,
-        place: &Place<'_>,
-    ) -> ort::Result<ort::session::Session> {
-        let level = match place.provider {
-            // The graph is written as it is to run.
-            Provider::Cpu => GraphOptimizationLevel::Disable,
-            // A GPU has kernels for more operators at once.
-            _ => GraphOptimizationLevel::All,
+        let open = || -> ort::Result<ort::session::Session> {
+            // The graph is written as it is to run; a GPU has kernels for more operators at once.
+            let level = match place.provider {
+                Provider::Cpu => GraphOptimizationLevel::Disable,
+                _ => GraphOptimizationLevel::All,
+            };
+            builder(runtime, folder, place, level)?
+                .with_config_entry(
+                    "session.model_external_initializers_file_folder_path",
+                    folder,
+                )?
+                .commit_from_memory(graph)
         };
-        let mut builder = SessionBuilder::new(&runtime.environment)?
-            .with_optimization_level(level)?
-            .with_intra_threads(place.threads)?
-            .with_inter_threads(1)?
-            // Waiting for the next product takes the processor; after the last one nobody waits.
-            .with_config_entry("session.force_spinning_stop", "1")?
-            // Shapes change with every batch; a pattern a shape would only take memory.
-            .with_memory_pattern(false)?
-            .with_config_entry(
-                "session.model_external_initializers_file_folder_path",
-                folder,
-            )?
-            .with_prepacking(place.shared.is_some())?;
-        if let Some(shared) = place.shared {
-            builder = builder.with_prepacked_weights(&shared.packed)?;
-            for (name, value) in &shared.values {
-                builder = builder.with_initializer(name, Arc::clone(value))?;
-            }
-        }
-        // The processor's own is always there; registering it would switch its arena off.
-        if let Some(provider) = registration(place.provider, folder) {
-            builder = builder.with_execution_providers([provider])?;
-        }
-        builder.commit_from_memory(graph)
+        let session = open().map_err(|e| Error::Model {
+            path: folder.into(),
+            what: format!("ONNX Runtime refuses it: {e}"),
+        })?;
+        Ok(Self {
+            session,
+            interface: None,
+        })
     }
 
-    /// Runs a batch; appends its vectors, `[rows, dimension]`, to `out`.
-    ///
-    /// `ids` and `mask` have shape `[rows, width]`.
-    pub fn run(
-        &mut self,
-        ids: &[i64],
-        mask: &[f32],
-        rows: usize,
-        width: usize,
-        out: &mut Vec<f32>,
-    ) -> Result<()> {
-        let ids = TensorRef::from_array_view(([rows, width], ids)).map_err(failed)?;
-        let mask = TensorRef::from_array_view(([rows, width], mask)).map_err(failed)?;
+    /// Opens a graph that a model folder brings; ONNX Runtime optimises it first.
+    pub fn open_own(runtime: &Runtime, file: &ModelFile, place: &Place<'_>) -> Result<Self> {
+        let level = GraphOptimizationLevel::All;
+        let open = || -> ort::Result<ort::session::Session> {
+            builder(runtime, file.parent(), place, level)?.commit_from_file(file.path())
+        };
+        let session =
+            open().map_err(|e| file.unusable(format_args!("ONNX Runtime refuses it: {e}")))?;
+        let inputs = session.inputs().iter().map(|input| {
+            let element = input.dtype().tensor_type();
+            (
+                input.name().to_owned(),
+                element == Some(TensorElementType::Int32),
+                element,
+            )
+        });
+        let inputs = inputs.map(|(name, narrow, element)| {
+            let known = matches!(
+                element,
+                Some(TensorElementType::Int32 | TensorElementType::Int64)
+            );
+            (name, known.then_some(narrow))
+        });
+        let outputs = session.outputs().iter().map(|output| {
+            let shape = output.dtype().tensor_shape().map(|shape| shape.to_vec());
+            (output.name().to_owned(), shape.unwrap_or_default())
+        });
+        let interface = Interface::of(inputs.collect(), outputs.collect())
+            .map_err(|what| file.unusable(what))?;
+        Ok(Self {
+            session,
+            interface: Some(interface),
+        })
+    }
+
+    /// Components of what a graph of the folder's own gives, where it says so.
+    pub fn width(&self) -> Option<usize> {
+        self.interface.as_ref()?.width
+    }
+
+    /// Runs a batch; appends its pooled vectors, `[rows, components]`, to `out`.
+    pub fn run(&mut self, batch: &Padded, out: &mut Vec<f32>) -> Result<()> {
+        let shape = [batch.rows, batch.width];
+        let Some(interface) = &self.interface else {
+            let ids = TensorRef::from_array_view((shape, &batch.ids[..])).map_err(failed)?;
+            let mask = TensorRef::from_array_view((shape, &batch.mask[..])).map_err(failed)?;
+            let pooling =
+                TensorRef::from_array_view((shape, &batch.pooling[..])).map_err(failed)?;
+            let inputs = ort::inputs![IDS => ids, MASK => mask, POOLING => pooling];
+            let outputs = self.session.run(inputs).map_err(failed)?;
+            let (_, vectors) = outputs[VECTORS]
+                .try_extract_tensor::<f32>()
+                .map_err(failed)?;
+            out.extend_from_slice(vectors);
+            return Ok(());
+        };
+        let mut inputs: Vec<(&str, SessionInputValue<'_>)> = Vec::new();
+        for input in &interface.inputs {
+            let numbers = input.numbers(batch);
+            let value = match input.narrow {
+                true => {
+                    let numbers: Vec<i32> = numbers.iter().map(|&n| n as i32).collect();
+                    Tensor::from_array((shape, numbers))
+                        .map_err(failed)?
+                        .into_dyn()
+                }
+                false => Tensor::from_array((shape, numbers))
+                    .map_err(failed)?
+                    .into_dyn(),
+            };
+            inputs.push((&input.name, value.into()));
+        }
+        let outputs = self.session.run(inputs).map_err(failed)?;
+        let (shape, numbers) = outputs[interface.output.as_str()]
+            .try_extract_tensor::<f32>()
+            .map_err(failed)?;
+        interface.pool(shape, numbers, batch, out)
+    }
+
+    /// Runs one text through a graph that tells what happens inside; its outputs.
+    pub fn inspect(&mut self, ids: &[i64]) -> Result<Vec<Output>> {
+        let shape = [1, ids.len()];
+        let mask = vec![1.0_f32; ids.len()];
+        let ids = TensorRef::from_array_view((shape, ids)).map_err(failed)?;
+        let mask = TensorRef::from_array_view((shape, &mask[..])).map_err(failed)?;
         let outputs = self
-            .0
+            .session
             .run(ort::inputs![IDS => ids, MASK => mask])
             .map_err(failed)?;
-        let (_, vectors) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
-        out.extend_from_slice(vectors);
-        Ok(())
+        let mut told = Vec::new();
+        for (name, value) in outputs.iter() {
+            let (shape, numbers) = value.try_extract_tensor::<f32>().map_err(failed)?;
+            let shape = shape.iter().map(|&n| usize::try_from(n).unwrap_or(0));
+            told.push(Output {
+                name: name.to_owned(),
+                shape: shape.collect(),
+                numbers: numbers.to_vec(),
+            });
+        }
+        Ok(told)
     }
 }
 
-fn failed(error: ort::Error) -> Error {
-    Error::Encode {
-        what: error.to_string(),
+/// What all sessions are opened with.
+fn builder(
+    runtime: &Runtime,
+    folder: &str,
+    place: &Place<'_>,
+    level: GraphOptimizationLevel,
+) -> ort::Result<SessionBuilder> {
+    let mut builder = SessionBuilder::new(&runtime.environment)?
+        .with_optimization_level(level)?
+        .with_intra_threads(place.threads)?
+        .with_inter_threads(1)?
+        // Waiting for the next product takes the processor; after the last one nobody waits.
+        .with_config_entry("session.force_spinning_stop", "1")?
+        // Shapes change with every batch; a pattern a shape would only take memory.
+        .with_memory_pattern(false)?
+        .with_prepacking(place.packed.is_some())?;
+    if let Some(packed) = place.packed {
+        builder = builder.with_prepacked_weights(&packed.0)?;
     }
+    for (name, value) in &place.values.0 {
+        builder = builder.with_initializer(name, Arc::clone(value))?;
+    }
+    // The processor's own is always there; registering it would switch its arena off.
+    if let Some(provider) = registration(place.provider, folder) {
+        builder = builder.with_execution_providers([provider])?;
+    }
+    Ok(builder)
 }
 
 /// What makes the session use the provider, or fail; none for the processor's own.
@@ -259,8 +360,9 @@ fn tensor_rt(gpu: &Gpu, engines: &Engines, folder: &str) -> Option<ExecutionProv
         max_tokens,
         ..
     } = engines;
-    let shapes =
-        |rows: usize, tokens: usize| format!("{IDS}:{rows}x{tokens},{MASK}:{rows}x{tokens}");
+    let shapes = |rows: usize, tokens: usize| {
+        format!("{IDS}:{rows}x{tokens},{MASK}:{rows}x{tokens},{POOLING}:{rows}x{tokens}")
+    };
     let mut provider = ep::TensorRT::default()
         .with_device_id(gpu.id.cast_signed())
         .with_fp16(gpu.half)
@@ -280,4 +382,10 @@ fn tensor_rt(gpu: &Gpu, engines: &Engines, folder: &str) -> Option<ExecutionProv
             .with_timing_cache_path(&folder);
     }
     Some(provider.build().error_on_failure())
+}
+
+fn failed(error: ort::Error) -> Error {
+    Error::Encode {
+        what: error.to_string(),
+    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tokenizers::{NormalizedString, Normalizer, Tokenizer as Inner};
 
-use super::model::{Model, unusable};
+use super::model::{Model, Source, unusable};
 use crate::error::{Error, Result};
 
 /// The file's name in a model folder.
@@ -41,7 +41,12 @@ impl Tokenizer {
             .with_truncation(None)
             .map_err(|e| wrong(e.to_string()))?;
         // Ids are 0, 1, 2, … in every vocabulary seen; one with gaps is caught by `check` when a text meets its far ids.
-        let (tokens, rows) = (inner.get_vocab_size(true), model.config.vocabulary);
+        let tokens = inner.get_vocab_size(true);
+        let rows = match &model.source {
+            Source::Weights(config) => config.vocabulary,
+            // Its graph knows; an id beyond its table is an error when it runs.
+            Source::Onnx(_) => usize::MAX,
+        };
         if tokens > rows {
             return Err(wrong(format!(
                 "it has {tokens} tokens, and the model embeds {rows}"
@@ -72,6 +77,11 @@ impl Tokenizer {
     /// Special tokens after it.
     pub fn after(&self) -> &[u32] {
         &self.after
+    }
+
+    /// A token as the vocabulary has it.
+    pub fn name(&self, id: u32) -> String {
+        self.inner.id_to_token(id).unwrap_or_default()
     }
 
     /// Token ids without special tokens, for a text that need not be cut.

@@ -20,18 +20,25 @@ const BLOCK_BYTES: usize = 64 * 1024;
 /// Closing quotes and brackets between a sentence's end mark and its end, at most. A bound, so that a text of nothing else
 /// takes no longer than others.
 const CLOSERS: usize = 8;
-/// A window overlaps the next by this part of its tokens.
+/// A window overlaps the next by this part of its tokens, where nothing else is said.
 const OVERLAP_PART: usize = 8;
 
-/// A stretch of a text: its bytes, and its tokens without special ones.
+/// A stretch of a text: its bytes, and its tokens without special ones, as the caller wants them.
 #[derive(Debug, PartialEq)]
-pub(super) struct Piece {
+pub(super) struct Piece<T> {
     pub range: Range<usize>,
-    pub tokens: Vec<u32>,
+    pub tokens: T,
 }
 
-/// Cuts `text` into pieces of at most `capacity` tokens. There is at least one piece.
-pub(super) fn cut(tokenizer: &Tokenizer, text: &str, capacity: usize) -> Result<Vec<Piece>> {
+/// Cuts `text` into pieces of at most `capacity` tokens, of which at most `overlap` are in the piece before too. There is at
+/// least one piece.
+pub(super) fn cut<T>(
+    tokenizer: &Tokenizer,
+    text: &str,
+    capacity: usize,
+    overlap: Option<usize>,
+    keep: impl Fn(&[Token]) -> T,
+) -> Result<Vec<Piece<T>>> {
     let capacity = capacity.max(2);
     let mut pieces = Vec::new();
     let mut blocks = Blocks { text, at: 0 };
@@ -42,10 +49,9 @@ pub(super) fn cut(tokenizer: &Tokenizer, text: &str, capacity: usize) -> Result<
     loop {
         while tokens.len() - first <= capacity {
             let Some(block) = blocks.next() else {
-                let ids = tokens[first..].iter().map(|token| token.id).collect();
                 pieces.push(Piece {
                     range: start..text.len(),
-                    tokens: ids,
+                    tokens: keep(&tokens[first..]),
                 });
                 return Ok(pieces);
             };
@@ -55,16 +61,21 @@ pub(super) fn cut(tokenizer: &Tokenizer, text: &str, capacity: usize) -> Result<
         }
         let ahead = &tokens[first..];
         let end = window_end(text, ahead, capacity);
-        let next = overlap_start(ahead, end);
+        let next = overlap_start(ahead, end, overlap);
         let next_start = floor_char(text, ahead[next].start);
         let range = start..ceil_char(text, ahead[end - 1].end).max(next_start);
         pieces.push(Piece {
             range,
-            tokens: ahead[..end].iter().map(|token| token.id).collect(),
+            tokens: keep(&ahead[..end]),
         });
         first += next;
         start = next_start;
     }
+}
+
+/// The ids alone, which is all that encoding needs.
+pub(super) fn ids(tokens: &[Token]) -> Vec<u32> {
+    tokens.iter().map(|token| token.id).collect()
 }
 
 /// How many of the tokens form the next window: up to a sentence end in the second half of the capacity, else a word
@@ -85,8 +96,9 @@ fn window_end(text: &str, tokens: &[Token], capacity: usize) -> usize {
 }
 
 /// The token that the window after one of `end` tokens starts with: the first word start in the overlap.
-fn overlap_start(tokens: &[Token], end: usize) -> usize {
-    let earliest = (end - end / OVERLAP_PART).max(1);
+fn overlap_start(tokens: &[Token], end: usize, overlap: Option<usize>) -> usize {
+    let shared = overlap.map_or(end / OVERLAP_PART, |tokens| tokens.min(end / 2));
+    let earliest = (end - shared).max(1);
     (earliest..end)
         .find(|&at| tokens[at].starts_word)
         .unwrap_or(end)

@@ -6,8 +6,10 @@ use super::proto::{
     Attribute, Dimension, EXTERNAL, Entry, Graph, Model, Node, OperatorSet, Shape, Size, Tensor,
     TensorType, Type, ValueInfo, element, kind,
 };
-use super::{Export, Matrix};
-use crate::encoder::weights::{Place, Weights};
+use super::quantise::{self, BLOCK};
+use super::{Export, Form, Stored};
+use crate::encoder::Precision;
+use crate::encoder::weights::{Numbers, Place, Weights};
 use crate::error::Result;
 
 /// The operator set of the standard domain; Gelu came with it.
@@ -27,6 +29,7 @@ pub(super) enum Value<'a> {
 }
 
 /// A dimension of an input or output.
+#[derive(Clone, Copy)]
 pub(super) enum Extent {
     Fixed(usize),
     Named(&'static str),
@@ -35,20 +38,27 @@ pub(super) enum Extent {
 /// A graph being written. Large weights stay in the weights file; the graph names their place there.
 pub(super) struct Builder<'a> {
     weights: &'a Weights,
+    /// The weights stand in the graph itself.
+    inline: bool,
+    precision: Precision,
     graph: Graph,
-    matrices: Vec<Matrix>,
+    matrices: Vec<Stored>,
+    converted: Vec<Stored>,
     count: usize,
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(name: &str, weights: &'a Weights) -> Self {
+    pub fn new(weights: &'a Weights, form: Form, precision: Precision) -> Self {
         Self {
             weights,
+            inline: form == Form::File,
+            precision,
             graph: Graph {
-                name: name.into(),
+                name: "encoder".into(),
                 ..Graph::default()
             },
             matrices: Vec::new(),
+            converted: Vec::new(),
             count: 0,
         }
     }
@@ -96,44 +106,111 @@ impl<'a> Builder<'a> {
         output
     }
 
-    /// A weight of the model, checked to be f32 of this shape.
+    /// A weight of the model, checked to be of this shape.
     pub fn weight(&mut self, name: &str, shape: &[usize]) -> Result<Name> {
-        let Place { offset, length } = self.weights.place(name, shape)?;
-        if self
-            .graph
-            .initializer
-            .iter()
-            .all(|tensor| tensor.name != name)
-        {
-            let entry = |key: &str, value: String| Entry {
-                key: key.into(),
-                value,
-            };
-            self.graph.initializer.push(Tensor {
-                dims: shape.iter().map(|&n| n as i64).collect(),
-                data_type: element::F32,
-                name: name.into(),
-                external_data: vec![
-                    entry("location", self.weights.file_name().into()),
-                    entry("offset", offset.to_string()),
-                    entry("length", length.to_string()),
-                ],
-                data_location: EXTERNAL,
-                ..Tensor::default()
-            });
+        let place = self.weights.place(name, shape)?;
+        let known = self.graph.initializer.iter();
+        if known.clone().all(|tensor| tensor.name != name) {
+            let tensor = self.tensor(name, shape, place);
+            self.graph.initializer.push(tensor);
         }
         Ok(name.into())
     }
 
-    /// A weight that a matrix product uses: worth repacking.
-    pub fn matrix(&mut self, name: &str, shape: &[usize]) -> Result<Name> {
-        let place = self.weights.place(name, shape)?;
-        self.matrices.push(Matrix {
+    fn tensor(&mut self, name: &str, shape: &[usize], place: Place) -> Tensor {
+        let tensor = Tensor {
+            dims: shape.iter().map(|&n| n as i64).collect(),
+            data_type: element::F32,
             name: name.into(),
-            shape: shape.into(),
-            place,
-        });
-        self.weight(name, shape)
+            ..Tensor::default()
+        };
+        if self.inline {
+            let values = self.weights.values(place);
+            return Tensor {
+                raw_data: values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                ..tensor
+            };
+        }
+        if place.numbers != Numbers::F32 {
+            self.converted.push(Stored {
+                name: name.into(),
+                shape: shape.into(),
+                place,
+            });
+        }
+        // What is converted is given to the session by its name, and not looked for in the file.
+        let entry = |key: &str, value: String| Entry {
+            key: key.into(),
+            value,
+        };
+        Tensor {
+            external_data: vec![
+                entry("location", self.weights.file.file_name().into()),
+                entry("offset", place.offset.to_string()),
+                entry("length", (4 * shape.iter().product::<usize>()).to_string()),
+            ],
+            data_location: EXTERNAL,
+            ..tensor
+        }
+    }
+
+    /// `x · weightᵀ + bias` for `x` of shape `[rows, from]` and a weight `[to, from]`, in the graph's precision.
+    pub fn linear(
+        &mut self,
+        weight: &str,
+        x: &str,
+        bias: &str,
+        from: usize,
+        to: usize,
+    ) -> Result<Name> {
+        let shape = [to, from];
+        let place = self.weights.place(weight, &shape)?;
+        if self.precision == Precision::Int8 && from.is_multiple_of(BLOCK) {
+            return Ok(self.quantised_linear(weight, x, bias, shape, place));
+        }
+        if place.numbers == Numbers::F32 {
+            self.matrices.push(Stored {
+                name: weight.into(),
+                shape: shape.into(),
+                place,
+            });
+        }
+        let weight = self.weight(weight, &shape)?;
+        Ok(self.node("Gemm", &[x, &weight, bias], &[("transB", Value::Int(1))]))
+    }
+
+    fn quantised_linear(
+        &mut self,
+        weight: &str,
+        x: &str,
+        bias: &str,
+        [to, from]: [usize; 2],
+        place: Place,
+    ) -> Name {
+        let (bytes, scales) = quantise::blocks(&self.weights.values(place));
+        let blocks = from / BLOCK;
+        let tensor = |part: &str, dims: &[usize], data_type, raw_data| Tensor {
+            dims: dims.iter().map(|&n| n as i64).collect(),
+            data_type,
+            name: format!("{weight}.{part}"),
+            raw_data,
+            ..Tensor::default()
+        };
+        let scales = scales.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let bytes = tensor("bytes", &[to, blocks, BLOCK], element::U8, bytes);
+        let scales = tensor("scales", &[to, blocks], element::F32, scales);
+        let names = (bytes.name.clone(), scales.name.clone());
+        self.graph.initializer.extend([bytes, scales]);
+        let attributes = [
+            ("K", Value::Int(from as i64)),
+            ("N", Value::Int(to as i64)),
+            ("bits", Value::Int(8)),
+            ("block_size", Value::Int(BLOCK as i64)),
+            // Products of bytes, summed in i32.
+            ("accuracy_level", Value::Int(4)),
+        ];
+        let product = self.runtime_node("MatMulNBits", &[x, &names.0, &names.1], &attributes);
+        self.node("Add", &[&product, bias], &[])
     }
 
     /// Integers known now: shapes, axes. `dims` is `[]` for a scalar.
@@ -176,8 +253,8 @@ impl<'a> Builder<'a> {
         self.graph.input.push(value_info(name, element::F32, shape));
     }
 
-    /// Gives a value its name outside and ends the graph.
-    pub fn finish(mut self, value: &str, name: &str, shape: &[Extent]) -> Export {
+    /// Gives a value its name outside.
+    pub fn output(&mut self, value: &str, name: &str, shape: &[Extent]) {
         self.graph.node.push(Node {
             input: vec![value.into()],
             output: vec![name.into()],
@@ -188,19 +265,28 @@ impl<'a> Builder<'a> {
         self.graph
             .output
             .push(value_info(name, element::F32, shape));
+    }
+
+    /// Ends the graph.
+    pub fn finish(self) -> Export {
         let opset = |domain: &str, version| OperatorSet {
             domain: domain.into(),
             version,
         };
+        let mut opset_import = vec![opset("", OPSET)];
+        if !self.inline {
+            opset_import.push(opset("com.microsoft", 1));
+        }
         let model = Model {
             ir_version: IR_VERSION,
             producer_name: "vecdb".into(),
             graph: Some(self.graph),
-            opset_import: vec![opset("", OPSET), opset("com.microsoft", 1)],
+            opset_import,
         };
         Export {
             graph: model.encode_to_vec(),
             matrices: self.matrices,
+            converted: self.converted,
         }
     }
 }

@@ -5,26 +5,34 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `bert.rs` | the architecture, operator by operator |
+//! | `transformer.rs` | the network, operator by operator |
+//! | `names.rs` | what each architecture calls its weights |
+//! | `distance.rs` | MPNet's bias for distances |
+//! | `quantise.rs` | matrices in 8 bits |
 //! | `graph.rs` | nodes and initializers → graph |
 //! | `proto.rs` | the protobuf messages |
 //!
 //! ```text
-//! ids  [batch, tokens] i64 ─┐
-//!                           ├─ embeddings ─ layer × n ─ pooling ─ vectors [batch, hidden] f32
-//! mask [batch, tokens] f32 ─┘
+//! ids     [batch, tokens] i64 ─┐
+//! mask    [batch, tokens] f32 ─┼─ embeddings ─ layer × n ─ weighted sum ─ vectors [batch, hidden] f32
+//! pooling [batch, tokens] f32 ─┘
 //! ```
 //!
 //! The operators are written as ONNX Runtime would fuse them, so that no optimiser has to run when a session opens,
 //! and every runtime version executes the same graph.
 
-mod bert;
+mod distance;
 mod graph;
+mod names;
 mod proto;
+mod quantise;
+mod transformer;
 
-use super::model::Model;
+use super::Precision;
+use super::model::Config;
 use super::weights::{Place, Weights};
 use crate::error::Result;
+use graph::Builder;
 
 /// Raised with every change that can change a vector; part of the fingerprint.
 ///
@@ -37,19 +45,52 @@ pub(super) const EXPORTER_VERSION: u32 = 1;
 pub(super) const IDS: &str = "ids";
 /// Input: 1 for a token, 0 for padding, `[batch, tokens]` f32.
 pub(super) const MASK: &str = "mask";
+/// Input: how much of each token's vector is in the text's, `[batch, tokens]` f32.
+pub(super) const POOLING: &str = "pooling";
 /// Output: pooled vectors, `[batch, hidden]` f32, not normalised.
-pub(super) const OUTPUT: &str = "vectors";
+pub(super) const VECTORS: &str = "vectors";
+/// Output of an inspection: rows of the word embeddings, `[batch, tokens, hidden]` f32.
+pub(super) const EMBEDDINGS: &str = "embeddings";
+
+/// Inputs and output of a file for other programs, named as exports on the Hugging Face hub name them.
+pub(super) const FILE_IDS: &str = "input_ids";
+pub(super) const FILE_MASK: &str = "attention_mask";
+pub(super) const FILE_SEGMENTS: &str = "token_type_ids";
+pub(super) const FILE_VECTORS: &str = "last_hidden_state";
+
+/// Output of an inspection: token vectors after so many layers, `[batch, tokens, hidden]` f32.
+pub(super) fn hidden_name(layers: usize) -> String {
+    format!("hidden_{layers}")
+}
+
+/// Output of an inspection: attention in the n-th layer, counted from 1, `[batch, heads, tokens, tokens]` f32.
+pub(super) fn attention_name(layer: usize) -> String {
+    format!("attention_{layer}")
+}
+
+/// What a graph is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Vectors of texts.
+    Serving,
+    /// All that happens inside.
+    Inspection,
+    /// For other programs: standard operators alone, i64 inputs, the weights inside.
+    File,
+}
 
 /// A model as ONNX Runtime takes it.
 pub(super) struct Export {
     /// The ONNX model, weights left out.
     pub graph: Vec<u8>,
-    /// The weights of its matrix products.
-    pub matrices: Vec<Matrix>,
+    /// The weights of its matrix products that are read as they lie in the file.
+    pub matrices: Vec<Stored>,
+    /// Weights that are not: they have to be converted to f32.
+    pub converted: Vec<Stored>,
 }
 
-/// A weight that a matrix product uses.
-pub(super) struct Matrix {
+/// A weight in the weights file.
+pub(super) struct Stored {
     /// Its name in the graph.
     pub name: String,
     pub shape: Vec<usize>,
@@ -59,7 +100,13 @@ pub(super) struct Matrix {
 /// Writes the model's graph.
 ///
 /// # Errors
-/// [`Error::Model`](crate::Error::Model) for a weight that is missing, of another shape, or not f32.
-pub(super) fn export(model: &Model, weights: &Weights) -> Result<Export> {
-    bert::export(model, weights)
+/// [`Error::Model`](crate::Error::Model) for a weight that is missing, of another shape, or of a type that is not read.
+pub(super) fn export(
+    config: &Config,
+    weights: &Weights,
+    form: Form,
+    precision: Precision,
+) -> Result<Export> {
+    let graph = Builder::new(weights, form, precision);
+    Ok(transformer::write(graph, config, weights, form)?.finish())
 }

@@ -95,6 +95,7 @@ pub(super) struct Tensor {
 /// `TensorProto.DataType`.
 pub(super) mod element {
     pub const F32: i32 = 1;
+    pub const U8: i32 = 2;
     pub const I64: i32 = 7;
 }
 

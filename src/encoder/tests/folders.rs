@@ -129,7 +129,7 @@ fn a_folder_that_cannot_be_used_is_an_error_that_says_why() {
         (
             r#""intermediate_size": 1536"#,
             r#""intermediate_size": 1535"#,
-            "has shape [1536, 384]",
+            "where the configuration asks for [1535]",
         ),
         (
             r#""num_attention_heads": 12"#,
@@ -238,7 +238,15 @@ fn a_setting_that_would_change_vectors_and_is_not_supported_is_refused() {
     open_folder(copy.path()).expect("there is no prompt");
     let prompts = r#"{"prompts": {"query": "query: "}}"#;
     write("config_sentence_transformers.json", prompts);
-    refused(copy.path(), "include_prompt is false");
+    let left_out = open_folder(copy.path()).expect("opens");
+    write(
+        "1_Pooling/config.json",
+        r#"{"pooling_mode_mean_tokens": true}"#,
+    );
+    let pooled = open_folder(copy.path()).expect("opens");
+    assert_ne!(left_out.fingerprint(), pooled.fingerprint());
+    let of = |encoder: &Encoder| encoder.encode_query("a store").expect("a vector");
+    assert!(cosine(&of(&left_out), &of(&pooled)) < 0.9999);
 }
 
 #[cfg(unix)]

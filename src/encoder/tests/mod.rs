@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `vectors.rs` | what vectors are equal to, and what they do not depend on |
 //! | `windows.rs` | how texts are cut |
+//! | `models.rs` | every architecture beside the reference |
 //! | `running.rs` | devices, sessions, cancelling |
 //! | `folders.rs` | model folders, good and bad |
 
 mod folders;
+mod models;
 mod running;
 mod vectors;
 mod windows;

@@ -1,0 +1,106 @@
+//! How an encoder is opened.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::Device;
+use super::device::Provider;
+use crate::error::{Error, Result};
+
+/// How an encoder is opened.
+#[derive(Clone, Debug, Default)]
+pub struct EncoderOptions {
+    /// The model folder; else `VECDB_MODEL_DIR`, else the data folder's default model.
+    pub model: Option<PathBuf>,
+    /// The ONNX Runtime library; else `ORT_DYLIB_PATH`, beside the executable, the data folder, the system's path.
+    pub runtime: Option<PathBuf>,
+    /// Worker threads; else as many as the processor runs at once.
+    pub threads: Option<usize>,
+    /// Where the model runs.
+    pub device: Device,
+    /// Which GPU, counted from 0.
+    pub device_id: u32,
+    /// Bytes of the GPU's memory that ONNX Runtime may take for what it computes; else as many as it wants.
+    pub device_memory: Option<u64>,
+    /// In which numbers matrices are multiplied.
+    pub precision: Precision,
+    /// Tokens of a window, special ones included; else what the folder says. At most as many as the model has positions.
+    pub max_tokens: Option<usize>,
+    /// Tokens that a window of a long text shares with the one before, at most; else an eighth of a window. At most half of
+    /// one.
+    pub overlap: Option<usize>,
+    /// Components that are kept of a vector, the first ones, for models that were trained so (Matryoshka representation
+    /// learning, Kusupati et al. 2022, arXiv:2205.13147); else what the folder says, else all.
+    pub dimension: Option<usize>,
+}
+
+/// In which numbers a model's matrices are multiplied. The fingerprint does not depend on it: the vectors are those of one
+/// encoder, in other rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precision {
+    /// 32-bit floats, everywhere.
+    #[default]
+    F32,
+    /// 16-bit floats; on a GPU alone.
+    F16,
+    /// 8-bit integers with a scale for each 32 of a row; on the processor alone. Slower than F32 where the processor has no
+    /// instructions for it (VNNI, I8MM).
+    Int8,
+    /// Int8 where a trial shows that it is faster and the model is known to lose less than half a point of nDCG@10, else F32.
+    Auto,
+}
+
+impl Precision {
+    /// All that can be asked for.
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Int8, Self::Auto];
+
+    /// What it comes to on a device.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] for numbers that the device does not compute with.
+    pub(super) fn on(self, provider: &Provider) -> Result<Self> {
+        let refused = |what| {
+            Err(Error::Encode {
+                what: format!("precision {self}: {what}"),
+            })
+        };
+        match (self, provider) {
+            (Self::F16, Provider::Cpu) => {
+                refused("it takes a GPU; the processor computes with f32 and int8")
+            }
+            (Self::Int8, Provider::Cuda(_) | Provider::TensorRt(..)) => {
+                refused("it takes the processor; a GPU computes with f32 and f16")
+            }
+            (Self::Auto, _) => Ok(Self::F32),
+            _ => Ok(self),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+            Self::Auto => "auto",
+        })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut known = Self::ALL.into_iter();
+        known
+            .find(|precision| precision.to_string() == text)
+            .ok_or_else(|| Error::Encode {
+                what: format!(
+                    "the precision {text:?} is unknown; f32, f16, int8 and auto are known"
+                ),
+            })
+    }
+}
