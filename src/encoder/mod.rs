@@ -61,6 +61,8 @@ mod weights;
 mod window;
 mod workers;
 
+use std::fs::{self, File};
+use std::io::Write;
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -169,14 +171,35 @@ impl Encoder {
             .collect()
     }
 
-    /// The model as an ONNX file for other programs: standard operators of opset 20, the weights inside. Inputs
-    /// `input_ids`, `attention_mask` and, where the model has them, `token_type_ids`, `[batch, tokens]` i64; output
-    /// `last_hidden_state`, `[batch, tokens, hidden]` f32.
+    /// Writes the model as an ONNX file for other programs, `model.onnx`, into a folder, with the tokenizer and settings that
+    /// lie in its own beside it. The file has standard operators of opset 20, and the weights inside: inputs `input_ids`,
+    /// `attention_mask` and, where the model has them, `token_type_ids`, `[batch, tokens]` i64; output `last_hidden_state`,
+    /// `[batch, tokens, hidden]` f32.
     ///
     /// # Errors
-    /// [`Error::Model`] for a folder that brings an ONNX file of its own.
-    pub fn to_onnx(&self) -> Result<Vec<u8>> {
-        self.0.pool.network().to_file()
+    /// [`Error::Model`] for a model that brings an ONNX file of its own, [`Error::Io`] if the folder cannot be written or has a
+    /// `model.onnx` already.
+    pub fn export_onnx(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let folder = folder.as_ref();
+        let bytes = self.0.pool.network().to_file()?;
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        let target = folder.join("model.onnx");
+        let mut file = File::create_new(&target).map_err(Error::io("create", &target))?;
+        file.write_all(&bytes)
+            .map_err(Error::io("write", &target))?;
+        let weights = self.0.pool.network().files();
+        let beside = ["special_tokens_map.json", "vocab.txt"].map(PathBuf::from);
+        for name in self.files().into_iter().chain(beside) {
+            let source = self.folder().join(&name);
+            if weights.iter().any(|file| name == Path::new(file)) || !source.is_file() {
+                continue;
+            }
+            let target = folder.join(&name);
+            let parent = target.parent().unwrap_or(folder);
+            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+            fs::copy(&source, &target).map_err(Error::io("write", &target))?;
+        }
+        Ok(())
     }
 
     /// The ONNX Runtime library that runs.

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 /// A network that sessions are opened for.
 pub(super) enum Network {
     /// A graph that we wrote.
-    Ours(Ours),
+    Ours(Box<Ours>),
     /// One that the folder brings: the graph's file first, then those of its weights.
     Own(Vec<ModelFile>),
 }
@@ -56,7 +56,7 @@ impl Network {
             converted: Values::default(),
         };
         ours.converted = ours.values(&ours.serving.converted)?;
-        Ok(Self::Ours(ours))
+        Ok(Self::Ours(Box::new(ours)))
     }
 
     /// Opens a session for texts' vectors.

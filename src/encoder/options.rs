@@ -43,18 +43,16 @@ pub enum Precision {
     /// 32-bit floats, everywhere.
     #[default]
     F32,
-    /// 16-bit floats; on a GPU alone.
+    /// 16-bit floats where TensorRT finds them faster; with [`Device::TensorRt`] alone.
     F16,
     /// 8-bit integers with a scale for each 32 of a row; on the processor alone. Slower than F32 where the processor has no
     /// instructions for it (VNNI, I8MM).
     Int8,
-    /// Int8 where a trial shows that it is faster and the model is known to lose less than half a point of nDCG@10, else F32.
-    Auto,
 }
 
 impl Precision {
     /// All that can be asked for.
-    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Int8, Self::Auto];
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Int8];
 
     /// What it comes to on a device.
     ///
@@ -67,13 +65,12 @@ impl Precision {
             })
         };
         match (self, provider) {
-            (Self::F16, Provider::Cpu) => {
-                refused("it takes a GPU; the processor computes with f32 and int8")
-            }
+            (Self::F16, Provider::Cpu | Provider::Cuda(_)) => refused(
+                "it takes TensorRT (device tensorrt); the processor computes with f32 and int8, CUDA with f32",
+            ),
             (Self::Int8, Provider::Cuda(_) | Provider::TensorRt(..)) => {
-                refused("it takes the processor; a GPU computes with f32 and f16")
+                refused("it takes the processor; CUDA computes with f32, TensorRT with f32 and f16")
             }
-            (Self::Auto, _) => Ok(Self::F32),
             _ => Ok(self),
         }
     }
@@ -85,7 +82,6 @@ impl fmt::Display for Precision {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Int8 => "int8",
-            Self::Auto => "auto",
         })
     }
 }
@@ -98,9 +94,7 @@ impl FromStr for Precision {
         known
             .find(|precision| precision.to_string() == text)
             .ok_or_else(|| Error::Encode {
-                what: format!(
-                    "the precision {text:?} is unknown; f32, f16, int8 and auto are known"
-                ),
+                what: format!("the precision {text:?} is unknown; f32, f16 and int8 are known"),
             })
     }
 }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use vecdb::encoder::Device;
+use vecdb::encoder::{Device, Precision};
 
 use crate::{
     check, compact, completions, delete, demo, doctor, eval, export, get, import, ingest, list,
-    migrate, query, setup, snapshot, stats, text,
+    migrate, model, query, setup, snapshot, stats, text,
 };
 
 /// The collection that is meant where none is named.
@@ -92,6 +92,9 @@ pub struct Global {
         hide_default_value = true
     )]
     pub device_id: u32,
+    /// Numbers that matrices are multiplied in: f32, int8; f16 on TensorRT
+    #[arg(long, global = true, value_name = "NUMBERS", default_value_t = Precision::F32, hide_default_value = true)]
+    pub precision: Precision,
     /// What may be taken of the GPU's memory, such as 4G
     #[arg(long, global = true, value_name = "SIZE", value_parser = text::parse_bytes)]
     pub device_memory: Option<u64>,
@@ -103,6 +106,9 @@ pub enum Command {
     /// Fetch or register what the encoder needs: ONNX Runtime and a model
     #[command(after_help = setup::AFTER_HELP)]
     Setup(setup::Arguments),
+    /// Write the encoder as an ONNX file for other programs
+    #[command(after_help = model::AFTER_HELP)]
+    Model(model::Arguments),
     /// Show what is installed and whether it works
     #[command(after_help = doctor::AFTER_HELP)]
     Doctor,

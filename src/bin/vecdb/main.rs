@@ -39,6 +39,7 @@ mod interrupt;
 mod list;
 mod load;
 mod migrate;
+mod model;
 mod open;
 mod output;
 mod progress;
@@ -85,6 +86,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<Outcome, Failure> {
         Command::Snapshot(arguments) => snapshot::run(arguments, global, output),
         Command::Migrate(arguments) => migrate::run(arguments, global, output),
         Command::Eval(arguments) => eval::run(arguments, global, output),
+        Command::Model(arguments) => model::run(arguments, global, output),
         Command::Setup(arguments) => setup::run(arguments, global, output),
         Command::Doctor => doctor::run(global, output),
         Command::Demo => demo::run(global, output),

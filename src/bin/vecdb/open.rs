@@ -38,6 +38,7 @@ impl Global {
             device: self.device,
             device_id: self.device_id,
             device_memory: self.device_memory,
+            precision: self.precision,
             ..EncoderOptions::default()
         }
     }

@@ -477,6 +477,57 @@ fn a_model_that_yields_no_number_is_an_error_and_not_a_vector() {
 }
 
 #[test]
+fn an_exported_file_gives_the_same_vectors_as_what_it_was_made_from() {
+    for name in ["bert", "distilbert", "roberta", "mpnet", "bert-f16"] {
+        let ours = open(&models().root.path().join(name)).expect("opens");
+        let folder = tempfile::tempdir().expect("a folder");
+        ours.export_onnx(folder.path()).expect("exported");
+        ours.export_onnx(folder.path())
+            .expect_err("nothing is overwritten");
+        // Read back as a folder that brings its own graph, by ONNX Runtime's own optimiser.
+        let back = open(folder.path()).expect("opens");
+        assert!(!folder.path().join("model.safetensors").exists());
+        for case in &models().expected[name] {
+            let vector = back.encode_passage(&case.text).expect("a vector");
+            let difference = largest_difference(vector.as_slice(), &unit(&case.vectors["mean"]));
+            assert!(difference <= 1e-5, "{name}: {difference:e}");
+        }
+    }
+}
+
+#[test]
+fn int8_vectors_lie_near_those_of_f32_and_depend_on_no_neighbour() {
+    let int8 = EncoderOptions {
+        precision: Precision::Int8,
+        ..EncoderOptions::default()
+    };
+    let int8 = Encoder::open(&int8).expect("opens");
+    assert_eq!(int8.fingerprint(), encoder().fingerprint());
+    let texts = (0..12).map(|n| format!("Text {n} of rivers. {}", "And of seas. ".repeat(n)));
+    let windows: Vec<Window> = texts
+        .flat_map(|text| int8.windows(None, &text).expect("windows"))
+        .collect();
+    let exact = encoder().encode(&windows).expect("vectors");
+    let together = int8.encode(&windows).expect("vectors");
+    for ((window, exact), together) in windows.iter().zip(&exact).zip(&together) {
+        assert!(
+            cosine(exact, together) > 0.999,
+            "{}",
+            cosine(exact, together)
+        );
+        let alone = int8.encode(std::slice::from_ref(window)).expect("a vector");
+        assert!(cosine(&alone[0], together) > 0.99999);
+    }
+    let half = EncoderOptions {
+        precision: Precision::F16,
+        device: Device::Cpu,
+        ..EncoderOptions::default()
+    };
+    let words = Encoder::open(&half).expect_err("no GPU").to_string();
+    assert!(words.contains("it takes TensorRT"), "{words}");
+}
+
+#[test]
 fn two_encoders_work_beside_each_other() {
     let open = |name: &str| open(&models().root.path().join(name)).expect("opens");
     let (a, b) = (open("bert"), open("roberta"));
