@@ -168,7 +168,6 @@ impl Layers<'_> {
             )?),
         };
         let graph = &mut self.graph;
-        let zero = graph.integers(&[0], true);
         let axis = graph.integers(&[0], false);
         let tokens = graph.node("Shape", &[self.ids], &[("start", Value::Int(1))]);
         let words = graph.node("Gather", &[&words, self.ids], &[]);
@@ -187,6 +186,7 @@ impl Layers<'_> {
         match types {
             // What we encode is one text: all its tokens are of segment 0.
             Some(types) if self.form != Form::File => {
+                let zero = graph.integers(&[0], true);
                 let segment = graph.node("Gather", &[&types, &zero], &[]);
                 places = graph.node("Add", &[&places, &segment], &[]);
             }
