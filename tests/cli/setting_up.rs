@@ -115,3 +115,41 @@ fn a_model_folder_that_is_none_is_refused() {
         .exits(2)
         .says(&["vecdb: the model folder ", "hollow cannot be used"]);
 }
+
+#[test]
+fn the_model_is_written_for_other_programs_and_nothing_is_overwritten() {
+    let place = Place::with_notes();
+    let folder = place.path("exported");
+    let export = || vecdb_args(["model".as_ref(), "export".as_ref(), folder.as_os_str()]);
+    export().exits(0);
+    for file in ["model.onnx", "tokenizer.json", "config.json"] {
+        assert!(folder.join(file).is_file(), "{file}");
+    }
+    export().fails_saying(&["model.onnx"]);
+}
+
+#[test]
+fn a_device_or_precision_that_cannot_be_had_is_said_and_what_runs_is_told() {
+    let place = Place::with_notes();
+    if !cfg!(feature = "cuda") {
+        place
+            .run("query text --device cuda")
+            .fails_saying(&["device \"cuda\" cannot be used", "--features cuda"]);
+    }
+    place
+        .run("query text --device gpu")
+        .exits(2)
+        .says(&["\"gpu\"", "tensorrt"]);
+    place
+        .run("query text --precision f16 --device cpu")
+        .fails_saying(&["precision f16"]);
+    place
+        .run("query text --device-memory much")
+        .exits(2)
+        .says(&["a size is a number of bytes"]);
+    place.run("query 'rivers' --precision int8").exits(0);
+    let told = place.run("stats --device cpu").exits(0).out;
+    assert!(told.contains("runs on    CPU"), "{told}");
+    let stats = place.run("stats --json --device cpu").exits(0).object();
+    assert_eq!(stats["provider"], "CPU");
+}

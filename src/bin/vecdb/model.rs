@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use crate::args::Global;
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
+use crate::text;
 
 pub const AFTER_HELP: &str = "\
 The folder gets model.onnx (standard operators of opset 20, weights inside) beside
@@ -16,6 +17,9 @@ input_ids, attention_mask and token_type_ids, output is last_hidden_state.
 Examples:
   vecdb model export minilm-onnx
   vecdb model export tuned-onnx --model ./my-model
+
+With --json, one object:
+  {\"model\": \"all-MiniLM-L6-v2\", \"folder\": \"minilm-onnx\"}
 
 Exit codes: 0 done, 2 error.";
 
@@ -44,10 +48,14 @@ pub fn run(
     let What::Export { folder } = &arguments.what;
     let encoder = global.encoder()?;
     encoder.export_onnx(folder)?;
-    output.note(format_args!(
-        "wrote {} as an ONNX model into {}",
-        encoder.name(),
-        folder.display()
-    ));
+    if output.json {
+        output.object(&serde_json::json!({ "model": encoder.name(), "folder": folder }))?;
+    } else {
+        output.note(format_args!(
+            "wrote {} as an ONNX model into {}",
+            text::plain(encoder.name()),
+            text::plain(&folder.to_string_lossy())
+        ));
+    }
     Ok(Outcome::Done)
 }
