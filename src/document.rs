@@ -209,6 +209,25 @@ pub(crate) struct EmbeddedPassage {
     pub range: Range<usize>,
     /// Unit length under cosine.
     pub vector: Vector,
+    /// What the encoder was given; unknown for the user's vectors and for what came back from a write-ahead row, whose
+    /// bytes do not have it: there it saves work only as long as the process lives.
+    #[serde(skip)]
+    pub input: Option<InputHash>,
+}
+
+/// xxh3-128 of all that the encoder makes a passage's vector from; never 0. Equal hashes under one fingerprint give the
+/// vector that is there already.
+pub(crate) type InputHash = std::num::NonZeroU128;
+
+impl EmbeddedPassage {
+    /// A passage of whose making nothing is known.
+    pub(crate) fn new(range: Range<usize>, vector: Vector) -> Self {
+        Self {
+            range,
+            vector,
+            input: None,
+        }
+    }
 }
 
 /// `Value` is untagged, which only a self-describing format can read back.

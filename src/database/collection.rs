@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::embed::{Cost, Prepared};
+use super::embed::{Cost, Help, Prepared};
 use super::fits;
 use super::ingest::{self, BatchOptions};
 use super::inner::{Handle, Inner, State};
 use super::part::{Content, Snapshot};
 use super::query::{Ask, Query};
 use super::write::{Maker, Stored};
-use crate::document::{Document, EmbeddedDocument};
+use crate::document::{Document, EmbeddedDocument, InputHash};
 use crate::error::{Error, Result};
 use crate::store::EncoderRecord;
 use crate::vector::{Metric, Vector};
@@ -103,8 +103,11 @@ pub struct Added {
     pub updated: u64,
     /// Documents that were there already, equal in everything; nothing was done for them.
     pub unchanged: u64,
-    /// Passages encoded and stored.
+    /// Passages stored.
     pub passages: u64,
+    /// Those of them that were not encoded, since the encoder had the same before: their vectors were there, or are made
+    /// once for several.
+    pub reused: u64,
     /// Tokens encoded, padding not counted.
     pub tokens: u64,
 }
@@ -117,6 +120,7 @@ impl Added {
 
     pub(super) fn spend(&mut self, cost: Cost) {
         self.passages += cost.passages;
+        self.reused += cost.reused;
         self.tokens += cost.tokens;
     }
 }
@@ -217,7 +221,13 @@ assert_eq!((added.added, added.passages), (1, 1));
         let encoder = self.encoder()?;
         let prepared = prepare(documents, &encoder).collect();
         self.store_new(encoder.maker(), prepared, |new, added| {
-            let (embedded, cost) = self.inner.encoder.embed(new)?;
+            let snapshot = self.state.snapshot();
+            let mut help = Help {
+                made: &|input| snapshot.made_from(input),
+                tell: &mut |_| Ok(()),
+                memory: u64::MAX,
+            };
+            let (embedded, cost) = self.inner.encoder.embed(new, &mut help)?;
             added.spend(cost);
             Ok(embedded)
         })
@@ -271,7 +281,8 @@ assert_eq!((added.added, added.passages), (1, 1));
         })
     }
 
-    /// Adds a stream of documents in bounded memory: encoded batch by batch, sealed into a segment every 10,000 passages.
+    /// Adds a stream of documents in bounded memory ([`BatchOptions::max_memory`]): encoded batch by batch, sealed into a
+    /// segment every 10,000 passages.
     /// What [`Progress::durable_documents`](super::Progress) counts survives whatever happens next, and running the same
     /// stream again encodes only what is missing.
     ///
@@ -345,18 +356,30 @@ assert_eq!((added.added, added.passages), (1, 1));
         Ok(Encoding { record, dimension })
     }
 
-    /// The documents with their vectors; those that are there already, equal in everything, are only counted.
+    /// The documents with their vectors; those that are there already, equal in everything, are only counted. `made` gives
+    /// vectors that were made before and are not in the collection yet; `tell` and `memory` are [`Help`]'s.
     pub(super) fn embed(
         &self,
         encoder: &Encoding,
         documents: Vec<Document>,
+        made: impl Fn(InputHash) -> Option<Vector>,
+        tell: &mut dyn FnMut(f64) -> Result<()>,
+        memory: u64,
         added: &mut Added,
     ) -> Result<Vec<EmbeddedDocument>> {
         let snapshot = self.state.snapshot();
+        let mut help = Help {
+            made: &|input| match made(input) {
+                None => snapshot.made_from(input),
+                found => Ok(found),
+            },
+            tell,
+            memory,
+        };
         let (known, new): (Vec<_>, Vec<_>) =
             prepare(documents, encoder).partition(|document| snapshot.holds(document));
         added.unchanged += known.len() as u64;
-        let (embedded, cost) = self.inner.encoder.embed(new)?;
+        let (embedded, cost) = self.inner.encoder.embed(new, &mut help)?;
         added.spend(cost);
         Ok(embedded)
     }
@@ -400,6 +423,10 @@ pub(super) struct Encoding {
 }
 
 impl Encoding {
+    pub(super) fn dimension(&self) -> usize {
+        self.dimension
+    }
+
     pub(super) fn maker(&self) -> Maker<'_> {
         Maker {
             encoder: Some(&self.record),

@@ -5,11 +5,14 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::DatabaseOptions;
 use super::part::Content;
-use crate::document::{Attributes, Document, EmbeddedDocument, EmbeddedPassage};
+use crate::document::{Attributes, Document, EmbeddedDocument, EmbeddedPassage, InputHash};
 use crate::error::{Error, Result};
+use crate::segment;
 use crate::store::EncoderRecord;
 use crate::vector::Vector;
 
+#[cfg(feature = "encoder")]
+use super::inputs::Inputs;
 #[cfg(feature = "encoder")]
 use crate::encoder::{Encoder, EncoderOptions};
 #[cfg(feature = "encoder")]
@@ -60,10 +63,7 @@ impl Prepared {
 
     /// One passage, the whole text, with the user's vector.
     pub fn with_vector(self, vector: Vector) -> EmbeddedDocument {
-        let passages = vec![EmbeddedPassage {
-            range: 0..self.text.len(),
-            vector,
-        }];
+        let passages = vec![EmbeddedPassage::new(0..self.text.len(), vector)];
         self.with_passages(passages)
     }
 
@@ -98,8 +98,61 @@ impl Content for Prepared {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Cost {
     pub passages: u64,
+    /// Passages whose vector was there already, or was made once for several.
+    pub reused: u64,
+    /// Of the others.
     pub tokens: u64,
 }
+
+/// What embedding asks and tells.
+#[cfg_attr(not(feature = "encoder"), expect(dead_code, reason = "nothing embeds"))]
+pub(super) struct Help<'a> {
+    /// The vector that was made from this input before.
+    pub made: &'a dyn Fn(InputHash) -> Result<Option<Vector>>,
+    /// Told which part of the call's tokens is encoded, when some are and others are not; an error ends the work.
+    pub tell: &'a mut dyn FnMut(f64) -> Result<()>,
+    /// Bytes that one document may take in memory.
+    pub memory: u64,
+}
+
+/// What documents take in memory until they are in a segment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Weight {
+    pub text: u64,
+    pub passages: u64,
+    /// Of windows that are not yet encoded.
+    pub tokens: u64,
+}
+
+impl Weight {
+    /// About so many bytes: the text where it is read, here, and on its way into the segment; the vectors, and what building
+    /// the segment takes.
+    pub fn bytes(self, dimension: usize) -> u64 {
+        let passage = 4 * dimension as u64 + PASSAGE_BYTES + segment::build_bytes_a_row(dimension);
+        3 * self.text + 4 * self.tokens + passage * self.passages
+    }
+
+    /// `Err` if the document takes more than it may.
+    #[cfg(feature = "encoder")]
+    fn fits(self, id: &str, dimension: usize, memory: u64) -> Result<()> {
+        let needed = self.bytes(dimension);
+        if needed <= memory {
+            return Ok(());
+        }
+        let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+        Err(Error::Document {
+            id: id.to_owned(),
+            what: format!(
+                "embedding it takes about {} MB of memory, and one document may take {} MB; allow more memory, or cut it",
+                megabytes(needed),
+                megabytes(memory)
+            ),
+        })
+    }
+}
+
+/// What a window and a passage take beside tokens and vector.
+const PASSAGE_BYTES: u64 = 160;
 
 /// The database's encoder.
 pub(super) struct EncoderSlot {
@@ -144,30 +197,48 @@ impl EncoderSlot {
         self.encoder()?.encode_queries(texts)
     }
 
-    /// Cuts the documents into windows and encodes these together, in the documents' order.
-    pub fn embed(&self, documents: Vec<Prepared>) -> Result<(Vec<EmbeddedDocument>, Cost)> {
+    /// Cuts the documents into windows and encodes these together, in the documents' order; equal ones once, and those not at
+    /// all whose vector is there.
+    pub fn embed(
+        &self,
+        documents: Vec<Prepared>,
+        help: &mut Help<'_>,
+    ) -> Result<(Vec<EmbeddedDocument>, Cost)> {
         use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
         let encoder = self.encoder()?;
-        let cut = documents
-            .par_iter()
-            .map(|d| encoder.windows(d.attributes.title.as_deref(), &d.text));
+        let cut = documents.par_iter().map(|document| {
+            let (id, text) = (&document.id, &document.text);
+            let mut weight = Weight {
+                text: text.len() as u64,
+                ..Weight::default()
+            };
+            // Cutting takes memory too.
+            weight.fits(id, encoder.dimension(), help.memory)?;
+            let windows = encoder.windows(document.attributes.title.as_deref(), text)?;
+            weight.passages = windows.len() as u64;
+            weight.tokens = windows.iter().map(|w| w.token_count() as u64).sum();
+            weight.fits(id, encoder.dimension(), help.memory)?;
+            Ok(windows)
+        });
         let cut = cut.collect::<Result<Vec<_>>>()?;
         let counts: Vec<usize> = cut.iter().map(Vec::len).collect();
-        let windows: Vec<_> = cut.into_iter().flatten().collect();
-        let vectors = encoder.encode(&windows)?;
+        let mut inputs = Inputs::default();
+        let mut passages = Vec::new();
+        for window in cut.into_iter().flatten() {
+            passages.push((window.range.clone(), inputs.take(window, help.made)?));
+        }
         let cost = Cost {
-            passages: windows.len() as u64,
-            tokens: windows.iter().map(|w| w.token_count() as u64).sum(),
+            passages: passages.len() as u64,
+            reused: passages.len() as u64 - inputs.fresh(),
+            tokens: inputs.fresh_tokens(),
         };
-        let mut passages =
-            windows
-                .into_iter()
-                .zip(vectors)
-                .map(|(window, vector)| EmbeddedPassage {
-                    range: window.range,
-                    vector,
-                });
+        inputs.encode(&encoder, help.tell)?;
+        let mut passages = passages.into_iter().map(|(range, at)| EmbeddedPassage {
+            range,
+            vector: inputs.deal(at),
+            input: Some(inputs.hash(at)),
+        });
         let embedded = documents
             .into_iter()
             .zip(counts)
@@ -197,7 +268,11 @@ impl EncoderSlot {
         Err(without_encoder())
     }
 
-    pub fn embed(&self, _documents: Vec<Prepared>) -> Result<(Vec<EmbeddedDocument>, Cost)> {
+    pub fn embed(
+        &self,
+        _documents: Vec<Prepared>,
+        _help: &mut Help<'_>,
+    ) -> Result<(Vec<EmbeddedDocument>, Cost)> {
         Err(without_encoder())
     }
 }

@@ -1,19 +1,22 @@
 //! A stream of documents, in bounded memory: batch → vectors → buffer → segment.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::collection::{Added, Collection, Encoding};
+use super::embed::Weight;
 use super::write::SEAL_ROWS;
-use crate::document::{Document, EmbeddedDocument};
+use crate::document::{Document, EmbeddedDocument, InputHash};
 use crate::error::{Error, Result};
 
 /// Documents are encoded together until there are so many, or so many bytes of text: enough to sort by length, few enough
 /// that progress is told, and a cancel heard, every few seconds on a slow machine.
 const BATCH_DOCUMENTS: usize = 256;
 const BATCH_TEXT_BYTES: usize = 64 << 10;
+/// Below this, every few documents would become a segment.
+const LEAST_MEMORY: u64 = 32 << 20;
 /// Text in memory that waits for its segment.
 pub(super) const SEAL_TEXT_BYTES: usize = 64 << 20;
 
@@ -46,9 +49,18 @@ pub enum Stage {
 pub(super) type Callback<'a> = Box<dyn FnMut(&Progress) -> ControlFlow<()> + 'a>;
 
 /// Settings of [`Collection::ingest`].
-#[derive(Default)]
 pub struct BatchOptions<'a> {
     progress: Option<Callback<'a>>,
+    max_memory: u64,
+}
+
+impl Default for BatchOptions<'_> {
+    fn default() -> Self {
+        Self {
+            progress: None,
+            max_memory: 1 << 30,
+        }
+    }
 }
 
 impl<'a> BatchOptions<'a> {
@@ -59,9 +71,16 @@ impl<'a> BatchOptions<'a> {
         self.progress = Some(Box::new(callback));
         self
     }
-}
 
-impl<'a> BatchOptions<'a> {
+    /// About how many bytes the documents in hand may take, from their text to their segment, whatever they hold; 1 GiB if
+    /// not said, and at least 32 MiB. The encoder, open segments and merges ([`Merging`](super::Merging)) are not in it. A
+    /// document that alone takes more than three quarters is refused with [`Error::Document`]: some 100 MB of prose at 1 GiB.
+    #[must_use]
+    pub fn max_memory(mut self, bytes: u64) -> Self {
+        self.max_memory = bytes.max(LEAST_MEMORY);
+        self
+    }
+
     pub(super) fn into_callback(self) -> Option<Callback<'a>> {
         self.progress
     }
@@ -85,9 +104,12 @@ struct Run<'a> {
     /// Opened for the first document: an empty stream needs none.
     encoder: Option<Encoding>,
     callback: Option<Callback<'a>>,
+    max_memory: u64,
     progress: Progress,
     added: Added,
     buffer: Vec<EmbeddedDocument>,
+    /// Document and passage in the buffer by what the encoder was given.
+    buffered: HashMap<InputHash, (usize, usize)>,
     /// Hashes of all ids of the stream: 16 bytes each, however long the ids are.
     seen: HashSet<u128>,
 }
@@ -98,14 +120,17 @@ pub(super) fn run(
     options: BatchOptions<'_>,
 ) -> Result<Added> {
     let progress = Progress::start(Stage::Encoding);
+    let max_memory = options.max_memory;
     let callback = options.into_callback();
     let mut run = Run {
         collection,
         encoder: None,
         callback,
+        max_memory,
         progress,
         added: Added::default(),
         buffer: Vec::new(),
+        buffered: HashMap::new(),
         seen: HashSet::new(),
     };
     let end = run.batches(&mut documents);
@@ -121,19 +146,12 @@ impl Run<'_> {
             let taken = batch.len() as u64;
             let bytes = batch.iter().map(|d| d.text.len() as u64).sum::<u64>();
             if taken > 0 {
-                let encoder = match &self.encoder {
-                    Some(encoder) => encoder,
-                    None => self.encoder.insert(self.collection.encoder()?),
-                };
-                self.buffer
-                    .extend(self.collection.embed(encoder, batch, &mut self.added)?);
+                self.embed(batch, bytes)?;
             }
             self.progress.documents += taken;
             self.progress.text_bytes += bytes;
             self.progress.passages = self.added.passages;
-            let rows: usize = self.buffer.iter().map(|d| d.passages.len()).sum();
-            let text: usize = self.buffer.iter().map(|d| d.text.len()).sum();
-            if rows as u64 >= SEAL_ROWS || text >= SEAL_TEXT_BYTES {
+            if self.is_full() {
                 self.seal()?;
             }
             if taken > 0 {
@@ -143,6 +161,55 @@ impl Run<'_> {
                 return end;
             }
         }
+    }
+
+    /// Is it time for a segment? What waits may take a quarter of the memory, the next document the rest.
+    fn is_full(&self) -> bool {
+        let held = Weight {
+            text: self.buffer.iter().map(|d| d.text.len() as u64).sum(),
+            passages: self.buffer.iter().map(|d| d.passages.len() as u64).sum(),
+            tokens: 0,
+        };
+        let dimension = self.encoder.as_ref().map_or(0, Encoding::dimension);
+        held.passages >= SEAL_ROWS
+            || held.text >= SEAL_TEXT_BYTES as u64
+            || held.bytes(dimension) >= self.max_memory / 4
+    }
+
+    fn embed(&mut self, batch: Vec<Document>, bytes: u64) -> Result<()> {
+        let encoder = match &self.encoder {
+            Some(encoder) => encoder,
+            None => self.encoder.insert(self.collection.encoder()?),
+        };
+        let (buffer, buffered) = (&self.buffer, &self.buffered);
+        let made = |input| {
+            let &(document, passage) = buffered.get(&input)?;
+            Some(buffer[document].passages[passage].vector.clone())
+        };
+        let (callback, begun) = (&mut self.callback, self.progress);
+        // A long document is many batches of the encoder's.
+        let mut tell_part = |part: f64| {
+            let text_bytes = begun.text_bytes + (part * bytes as f64) as u64;
+            tell(
+                callback.as_mut(),
+                &Progress {
+                    text_bytes,
+                    ..begun
+                },
+            )
+        };
+        let (collection, added) = (self.collection, &mut self.added);
+        let memory = self.max_memory / 4 * 3;
+        let embedded = collection.embed(encoder, batch, made, &mut tell_part, memory, added)?;
+        for document in embedded {
+            let at = self.buffer.len();
+            for (nth, passage) in document.passages.iter().enumerate() {
+                self.buffered
+                    .extend(passage.input.map(|input| (input, (at, nth))));
+            }
+            self.buffer.push(document);
+        }
+        Ok(())
     }
 
     /// The next batch, and how the stream ended if it did.
@@ -173,6 +240,7 @@ impl Run<'_> {
 
     fn seal(&mut self) -> Result<()> {
         let buffer = std::mem::take(&mut self.buffer);
+        self.buffered = HashMap::new();
         if let (false, Some(encoder)) = (buffer.is_empty(), &self.encoder) {
             let maker = encoder.maker();
             self.progress.stage = Stage::Sealing;
@@ -192,13 +260,13 @@ impl Run<'_> {
 
     fn tell(&mut self) -> Result<()> {
         self.progress.stage = Stage::Encoding;
-        match self
-            .callback
-            .as_mut()
-            .map(|callback| callback(&self.progress))
-        {
-            Some(ControlFlow::Break(())) => Err(Error::Cancelled),
-            _ => Ok(()),
-        }
+        tell(self.callback.as_mut(), &self.progress)
+    }
+}
+
+fn tell(callback: Option<&mut Callback<'_>>, progress: &Progress) -> Result<()> {
+    match callback.map(|callback| callback(progress)) {
+        Some(ControlFlow::Break(())) => Err(Error::Cancelled),
+        _ => Ok(()),
     }
 }

@@ -20,6 +20,7 @@
 //! | `purge/` | no byte of what is deleted stays |
 //! | `apart.rs` | parallel work that a lock is held for |
 //! | `background.rs` | the threads that seal and merge without being asked |
+//! | `inputs.rs` | windows → vectors, each made once |
 //! | `ingest.rs` | a stream of documents in bounded memory |
 //! | `refresh.rs` | what a reader sees, made new |
 //! | `snapshot.rs` | a copy that is a database itself |
@@ -45,6 +46,8 @@ mod example;
 mod faults;
 mod ingest;
 mod inner;
+#[cfg(feature = "encoder")]
+mod inputs;
 mod merge;
 mod merge_policy;
 mod migrate;

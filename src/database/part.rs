@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use roaring::RoaringBitmap;
 
-use crate::document::{Document, EmbeddedDocument, EmbeddedPassage};
+use crate::document::{Document, EmbeddedDocument, EmbeddedPassage, InputHash};
 use crate::error::Result;
 use crate::segment::{self, BuildOptions, Segment, SegmentSpec, SlotSet};
 use crate::store::{CollectionRecord, SegmentRecord};
@@ -69,6 +69,8 @@ pub(super) struct Memory {
     /// Row of each document's first passage, and the number of rows at the end.
     first_rows: Vec<u32>,
     by_id: HashMap<String, u32>,
+    /// Document and passage by what the encoder was given; made when it is first asked for.
+    by_input: OnceLock<HashMap<InputHash, (u32, u32)>>,
     built: Mutex<Option<Arc<Segment>>>,
 }
 
@@ -102,6 +104,22 @@ impl Snapshot {
     pub fn holds(&self, document: &impl Content) -> bool {
         let found = self.find(document.id());
         found.is_some_and(|(part, at)| self.parts[part].content_hash(at) == document.content_hash())
+    }
+
+    /// The vector that the encoder made from this input, if it is still there, be its document live or not.
+    pub fn made_from(&self, input: InputHash) -> Result<Option<Vector>> {
+        for part in self.parts.iter().rev() {
+            let found = match &part.body {
+                Body::Sealed { segment, .. } => {
+                    segment.made_from(input)?.map(Vector::new).transpose()?
+                }
+                Body::Memory(memory) => memory.made_from(input).cloned(),
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     pub fn sealed_parts(&self) -> usize {
@@ -202,6 +220,7 @@ impl Part {
             documents,
             first_rows,
             by_id,
+            by_input: OnceLock::new(),
             built: Mutex::new(None),
         };
         Self {
@@ -319,10 +338,10 @@ impl Part {
             Body::Sealed { segment, .. } => segment,
         };
         let passage = |row| {
-            Ok(EmbeddedPassage {
-                range: segment.range(row),
-                vector: Vector::new(segment.vector(row)?)?,
-            })
+            Ok(EmbeddedPassage::new(
+                segment.range(row),
+                Vector::new(segment.vector(row)?)?,
+            ))
         };
         Ok(Arc::new(EmbeddedDocument {
             id: segment.document_id(document).to_owned(),
@@ -364,6 +383,19 @@ impl Part {
 }
 
 impl Memory {
+    fn made_from(&self, input: InputHash) -> Option<&Vector> {
+        let by_input = self.by_input.get_or_init(|| {
+            let documents = (0..).zip(&self.documents);
+            let passages = documents.flat_map(|(at, document)| {
+                let passages = (0..).zip(&document.passages);
+                passages.filter_map(move |(nth, passage)| Some((passage.input?, (at, nth))))
+            });
+            passages.collect()
+        });
+        let &(document, nth) = by_input.get(&input)?;
+        Some(&self.documents[document as usize].passages[nth as usize].vector)
+    }
+
     /// Without a graph, however many rows there are: building one takes long, and on other threads, which must not be
     /// waited for under a lock.
     fn segment(&self) -> Result<Arc<Segment>> {

@@ -347,7 +347,7 @@ impl Repair<'_> {
         self.put_aside(store, layout, record)?;
         self.note_live(segment, &dead);
         let spec = Snapshot::spec_of(&self.collection);
-        let merge = Merge::new(vec![(Arc::clone(segment), Arc::new(dead))])?.with_a_new_graph();
+        let merge = Merge::new(vec![(Arc::clone(segment), Arc::new(dead))])?.salvaging();
         let Some(spec) = spec.filter(|_| merge.rows() > 0) else {
             return Ok(None);
         };

@@ -256,9 +256,11 @@ mod tests {
         };
         let spec = snapshot.spec().expect("it has a dimension");
         for (nth, passages) in documents.iter().enumerate() {
-            let passage = |components: &[i8; 3]| EmbeddedPassage {
-                range: 0..1,
-                vector: Vector::new(components.map(f32::from).to_vec()).expect("finite"),
+            let passage = |components: &[i8; 3]| {
+                EmbeddedPassage::new(
+                    0..1,
+                    Vector::new(components.map(f32::from).to_vec()).expect("finite"),
+                )
             };
             let document = EmbeddedDocument {
                 id: nth.to_string(),

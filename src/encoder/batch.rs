@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::head::Head;
+use crate::vector::Vector;
 
 /// The tokens of a window, and how many stand before its text: special ones and the prompt's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +53,27 @@ impl<'a> Plan<'a> {
             row_of,
             batches,
         }
+    }
+}
+
+impl Plan<'_> {
+    /// Gives each input the vector of its row.
+    pub fn deal(&self, rows: Vec<Vector>) -> Vec<Vector> {
+        let mut left = vec![0_usize; rows.len()];
+        for &row in &self.row_of {
+            left[row] += 1;
+        }
+        let mut rows: Vec<Option<Vector>> = rows.into_iter().map(Some).collect();
+        let mut take = |row: usize| {
+            left[row] -= 1;
+            // Copied for all but the last: there are as many rows as inputs, mostly, and they are most of the memory.
+            match left[row] {
+                0 => rows[row].take(),
+                _ => rows[row].clone(),
+            }
+        };
+        let dealt = self.row_of.iter().map(|&row| take(row));
+        dealt.map(|vector| vector.expect("counted above")).collect()
     }
 }
 
@@ -147,6 +169,11 @@ mod tests {
                 prop_assert!(batch.len() == 1 || batch.len() * width <= budget);
             }
             prop_assert_eq!(next, plan.rows.len());
+            let vector = |row: usize| Vector::new(vec![row as f32]).expect("finite");
+            let dealt = plan.deal((0..plan.rows.len()).map(vector).collect());
+            for (vector, &row) in dealt.iter().zip(&plan.row_of) {
+                prop_assert_eq!(vector.as_slice(), [row as f32]);
+            }
         }
     }
 }

@@ -67,6 +67,9 @@ use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::document::InputHash;
 use crate::error::{Error, Result};
 use crate::vector::Vector;
 use batch::{Plan, Row};
@@ -92,6 +95,16 @@ impl Window {
     /// Tokens, special ones included.
     pub fn token_count(&self) -> usize {
         self.tokens.len()
+    }
+
+    /// Of all that the encoder makes the window's vector from.
+    pub(crate) fn input(&self) -> InputHash {
+        let mut hash = Xxh3Default::new();
+        hash.update(&(self.prompt as u64).to_le_bytes());
+        for &token in &self.tokens {
+            hash.update(&token.to_le_bytes());
+        }
+        InputHash::new(hash.digest128()).unwrap_or(InputHash::MIN)
     }
 }
 
@@ -263,7 +276,7 @@ impl Encoder {
         });
         let plan = Plan::new(rows, shape.token_budget, shape.max_rows);
         let rows = self.0.pool.run(&plan, &progress)?;
-        Ok(plan.row_of.iter().map(|&row| rows[row].clone()).collect())
+        Ok(plan.deal(rows))
     }
 
     /// A query's vector, with the model's query prompt. A query longer than a window gives the mean of its windows.

@@ -2,6 +2,10 @@
 
 use std::path::Path;
 
+use tokenizers::models::ModelWrapper;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::fixed_length::FixedLength;
+use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::{NormalizedString, Normalizer, Tokenizer as Inner};
 
 use super::model::{Model, Source, unusable};
@@ -40,6 +44,7 @@ impl Tokenizer {
         inner
             .with_truncation(None)
             .map_err(|e| wrong(e.to_string()))?;
+        cut_long_words(&mut inner);
         // Ids are 0, 1, 2, … in every vocabulary seen; one with gaps is caught by `check` when a text meets its far ids.
         let tokens = inner.get_vocab_size(true);
         let rows = match &model.source {
@@ -132,6 +137,21 @@ impl Tokenizer {
         }
         Ok(())
     }
+}
+
+/// WordPiece takes a word of over 100 characters for one unknown token, so nothing of it would reach its vector: such a word,
+/// a path, a key, a line without a space, is cut into words of 100. The tokens of all others stay, so that this is the same
+/// encoder under the same fingerprint.
+fn cut_long_words(inner: &mut Inner) {
+    let ModelWrapper::WordPiece(model) = inner.get_model() else {
+        return;
+    };
+    let cut = FixedLength::new(model.max_input_chars_per_word.max(1));
+    let words = inner.get_pre_tokenizer().cloned();
+    let steps = words
+        .into_iter()
+        .chain([PreTokenizerWrapper::FixedLength(cut)]);
+    inner.with_pre_tokenizer(Some(Sequence::new(steps.collect())));
 }
 
 /// Does the normalizer make no difference between upper and lower case?

@@ -201,15 +201,9 @@ fn documents(count: usize, dimension: usize) -> Vec<EmbeddedDocument> {
     let document = |nth: usize| {
         let text = "Größe ".repeat(1 + nth % 3);
         let seed = if nth + 2 >= count { 0 } else { nth as u64 };
-        let mut passages = vec![EmbeddedPassage {
-            range: 0..text.len(),
-            vector: vector(seed),
-        }];
+        let mut passages = vec![EmbeddedPassage::new(0..text.len(), vector(seed))];
         if nth.is_multiple_of(3) {
-            passages.push(EmbeddedPassage {
-                range: 2..4,
-                vector: vector(100 + seed),
-            });
+            passages.push(EmbeddedPassage::new(2..4, vector(100 + seed)));
         }
         let lang = Value::from(["en", "de"][nth % 2]);
         let fields = Fields::from([

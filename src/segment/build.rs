@@ -12,7 +12,7 @@ use super::source::{InMemory, Source, Stop};
 use super::vectors::Codes;
 use super::walked::Walked;
 use super::writer::SegmentWriter;
-use super::{BuildOptions, EmbeddedDocument, SegmentSpec, documents as tables, text};
+use super::{BuildOptions, EmbeddedDocument, SegmentSpec, documents as tables, inputs, text};
 use crate::error::{Error, Result};
 use crate::vector::Metric;
 
@@ -66,6 +66,8 @@ pub(super) fn write(
     let order = walked.map(|walked| walked.order.as_slice());
     let row = |slot: u32| order.map_or(slot, |order| order[slot as usize]);
     let int4 = walked.and_then(|walked| walked.int4.as_ref());
+    let inputs = inputs::hashes(source)?;
+    go_on()?;
     let text = text::write(source, options.scratch.as_ref(), stop)?;
     let header = Header {
         version: VERSION,
@@ -114,6 +116,12 @@ pub(super) fn write(
                 let codes = Int4Codes::new(&int4.codes, spec.dimension);
                 (0..source.rows()).try_for_each(|slot| out.write_all(codes.row(row(slot))))
             })
+        })?;
+        out.section(Kind::InputHashes, |out| {
+            write_chunked(&inputs, |hash| hash.to_le_bytes(), out)
+        })?;
+        out.section(Kind::InputOrder, |out| {
+            write_chunked(&inputs::order(&inputs), |row| row.to_le_bytes(), out)
         })?;
         text.write(&mut out)?;
         out.finish()

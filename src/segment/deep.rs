@@ -5,6 +5,7 @@ use super::Segment;
 use super::builder::NONE;
 use super::format::Kind;
 use super::graph::Graph;
+use super::inputs::Inputs;
 use super::int4::{self, Int4Codes, nibble};
 use super::map::as_i8;
 use super::quantise::stride;
@@ -32,7 +33,8 @@ impl Segment {
     /// What does not agree with the rows that it was made of: the graph has to lead to each of them, and the codes have to
     /// be theirs. To be asked of a segment without [`damage`](Self::damage).
     pub fn disagreements(&self) -> Vec<Error> {
-        [self.graph_is_whole(), self.codes_agree()]
+        let inputs = Inputs::of(&self.sections).check();
+        [self.graph_is_whole(), self.codes_agree(), inputs]
             .into_iter()
             .filter_map(Result::err)
             .collect()

@@ -141,6 +141,9 @@ pub(crate) fn use_all(segment: &Segment) {
     for row in 0..segment.rows() {
         let _ = segment.passage_text(row);
         let _ = segment.vector(row);
+        if let Ok(Some(input)) = segment.input(row) {
+            let _ = segment.made_from(input);
+        }
         segment.prefetch_row(row);
         segment.prefetch_id(row);
     }

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::error::{Error, Result};
 
 /// The format that this code writes. It reads all from 1 on.
-pub(super) const VERSION: u32 = 4;
+pub(super) const VERSION: u32 = 5;
 /// Sections start on multiples of this.
 pub(super) const ALIGNMENT: usize = 64;
 /// One checksum covers so many bytes of a section.
@@ -84,6 +84,10 @@ kinds! {
     Int4Quantiser = 23, "the int4 quantiser";
     /// int4 codes, rows padded to 64 bytes.
     Int4Codes = 24, "the int4 codes";
+    /// Hash of what the encoder was given, for each row.
+    InputHashes = 25, "the input hashes";
+    /// Rows that have such a hash, sorted by it.
+    InputOrder = 26, "the order of the input hashes";
     /// tantivy's `meta.json`.
     TextMeta = 16, "the text index's description";
     /// tantivy's fast fields.
@@ -118,6 +122,7 @@ impl Kind {
         let since = |kind: Self| match kind {
             Self::Order | Self::Calibration => 2,
             Self::Int4Quantiser | Self::Int4Codes => 3,
+            Self::InputHashes | Self::InputOrder => 5,
             _ => 1,
         };
         let all = Self::ALL.iter().copied();

@@ -15,8 +15,8 @@ use super::builder::{NONE, WIDTH};
 use super::quantise::stride;
 use super::source::{MAX_ROWS, Numbering, OlderGraph, Source, Stop};
 use super::{BuildOptions, Segment, SegmentSpec};
-use crate::document::Attributes;
-use crate::error::Result;
+use crate::document::{Attributes, InputHash};
+use crate::error::{Error, Result};
 
 /// What building takes for a row: lists with room to grow, marks of the walks, and an older graph's new numbers.
 const BUILDER_BYTES: u64 = 640;
@@ -24,14 +24,19 @@ const BUILDER_BYTES: u64 = 640;
 /// proportion to what is added; but each time a part of its nodes dies, its walks get a little longer (`builder/mod.rs` has
 /// the figures), and a graph made anew is as good as ever.
 const ENOUGH_OF_A_GRAPH: f64 = 0.5;
-/// A row's number, its document's, its place in the sources, and the text index's columns, about.
-const TABLE_BYTES: u64 = 128;
+/// A row's number, its document's, its place in the sources, its input's hash, and the text index's columns, about.
+const TABLE_BYTES: u64 = 148;
+
+/// About how much memory building a segment takes for each row, its sources and its file not counted.
+pub(crate) fn build_bytes_a_row(dimension: usize) -> u64 {
+    stride(dimension) as u64 + TABLE_BYTES + 4 * WIDTH as u64 + BUILDER_BYTES
+}
 
 /// How many rows a segment may have so that building it takes about so many bytes of memory, its sources and its file not
 /// counted.
 pub(crate) fn rows_within(bytes: u64, dimension: usize, options: &BuildOptions) -> u64 {
     let flat = stride(dimension) as u64 + TABLE_BYTES;
-    let with_graph = bytes / (flat + 4 * WIDTH as u64 + BUILDER_BYTES);
+    let with_graph = bytes / build_bytes_a_row(dimension);
     let graph_from = options.graph_from_rows as u64;
     let rows = if with_graph >= graph_from {
         with_graph
@@ -49,8 +54,8 @@ pub(crate) struct Merge {
     documents: Vec<(u32, u32)>,
     /// Each row comes from a source, and is one of its rows.
     numbering: Numbering,
-    /// May a graph be gone on from?
-    goes_on: bool,
+    /// Are the sources damaged, so that what can be done without is not believed?
+    salvages: bool,
 }
 
 impl Merge {
@@ -75,14 +80,14 @@ impl Merge {
             sources: sources.into_iter().map(|(segment, _)| segment).collect(),
             documents,
             numbering,
-            goes_on: true,
+            salvages: false,
         })
     }
 
-    /// Makes the graph anew, whatever graphs the sources have: one of them may be damaged.
-    pub fn with_a_new_graph(self) -> Self {
+    /// Of sources of which anything may be damaged: makes the graph anew, and forgets input hashes that cannot be read.
+    pub fn salvaging(self) -> Self {
         Self {
-            goes_on: false,
+            salvages: true,
             ..self
         }
     }
@@ -182,10 +187,18 @@ impl Source for Merge {
         segment.vector(row)
     }
 
+    fn input(&self, row: u32) -> Result<Option<InputHash>> {
+        let (segment, row) = self.at_row(row);
+        match segment.input(row) {
+            Err(Error::Damaged { .. }) if self.salvages => Ok(None),
+            input => input,
+        }
+    }
+
     /// That of the source with the most rows, if it gives enough of them.
     fn older_graph(&self) -> Result<Option<OlderGraph<'_>>> {
         let sources = 0..self.sources.len();
-        if !self.goes_on {
+        if self.salvages {
             return Ok(None);
         }
         let Some(largest) = sources.max_by_key(|&source| self.rows_from(source).len()) else {

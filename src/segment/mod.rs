@@ -30,6 +30,7 @@
 //! | `walked.rs` | what a segment has for walks, made and tried |
 //! | `questions.rs` | stored rows that are asked, to find out how good walks are |
 //! | `calibration.rs` | how far a walk has to go for a wanted recall |
+//! | `inputs.rs` | what the encoder was given for each row |
 //! | `slots.rs` | sets of slots; which rows are selected |
 //! | `filters.rs` | the filters asked last |
 //! | `search.rs` | walk or scan |
@@ -57,6 +58,7 @@ pub(crate) mod forged;
 mod format;
 mod graph;
 mod ids;
+mod inputs;
 mod int4;
 mod kernel;
 mod map;
@@ -85,7 +87,7 @@ use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
 
-use crate::document::{Attributes, EmbeddedDocument};
+use crate::document::{Attributes, EmbeddedDocument, InputHash};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::scratch::Scratch;
@@ -99,10 +101,11 @@ use flat::Coded;
 use format::Kind;
 use graph::Graph;
 use ids::IdFilter;
+use inputs::Inputs;
 use int4::Int4Codes;
 use kernel::Kernel;
 use map::{Map, as_i8, as_u32};
-pub(crate) use merge::{Merge, rows_within};
+pub(crate) use merge::{Merge, build_bytes_a_row, rows_within};
 use quantise::{Quantiser, Recoded, stride};
 pub(crate) use salvage::named_documents;
 use search::Walkable;
@@ -284,6 +287,7 @@ impl Segment {
         sections.expect_length(Kind::Int4Codes, rows.checked_mul(row_bytes))?;
         Tables::new(&sections).validate(&sections)?;
         Graph::check_lengths(&sections)?;
+        Inputs::open(&sections)?;
         let calibration = Calibration::read(sections.bytes(Kind::Calibration), header.version)
             .ok_or_else(|| sections.damaged(Kind::Calibration, 0, "it was never measured"))?;
         let text = TextIndex::open(Arc::clone(&sections))?;
@@ -511,6 +515,23 @@ impl Segment {
         let at = slot as usize * dimension * 4;
         let what = "a vector holds what no vector can hold";
         Err(self.sections.damaged(Kind::Vectors, at, what))
+    }
+
+    /// The hash of what the encoder made the row's vector from, if that is known.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn input(&self, row: u32) -> Result<Option<InputHash>> {
+        Inputs::of(&self.sections).hash(row)
+    }
+
+    /// The vector that the encoder made from this input, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn made_from(&self, input: InputHash) -> Result<Option<&[f32]>> {
+        let row = Inputs::of(&self.sections).find(input)?;
+        row.map(|row| self.vector(row)).transpose()
     }
 
     /// The slot of each row; empty where it is the row's own number.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::builder::Start;
 use super::graph::Graph;
 use super::{EmbeddedDocument, SegmentSpec};
-use crate::document::{Attributes, MAX_ID_BYTES};
+use crate::document::{Attributes, InputHash, MAX_ID_BYTES};
 use crate::error::{Error, Result};
 
 /// Rows are numbered below this, as in tantivy.
@@ -38,6 +38,8 @@ pub(super) trait Source: Sync {
     fn piece(&self, row: u32) -> Result<Cow<'_, str>>;
     /// Shape `[dimension]`.
     fn vector(&self, row: u32) -> Result<&[f32]>;
+    /// What the encoder made the vector from, if that is known.
+    fn input(&self, row: u32) -> Result<Option<InputHash>>;
     /// A graph over a good part of the rows that is worth going on from.
     fn older_graph(&self) -> Result<Option<OlderGraph<'_>>> {
         Ok(None)
@@ -196,6 +198,11 @@ impl Source for InMemory<'_> {
     fn vector(&self, row: u32) -> Result<&[f32]> {
         let (document, nth) = self.row(row);
         Ok(document.passages[nth].vector.as_slice())
+    }
+
+    fn input(&self, row: u32) -> Result<Option<InputHash>> {
+        let (document, nth) = self.row(row);
+        Ok(document.passages[nth].input)
     }
 }
 

@@ -21,10 +21,7 @@ fn open(root: &Path) -> Result<Opened> {
 
 pub(super) fn entry(id: &str, text: &str) -> WalEntry {
     let vector = Vector::new(vec![1.0, 0.0]).expect("finite");
-    let passages = vec![EmbeddedPassage {
-        range: 0..text.len(),
-        vector,
-    }];
+    let passages = vec![EmbeddedPassage::new(0..text.len(), vector)];
     let attributes = Attributes::default();
     let document = EmbeddedDocument {
         id: id.into(),

@@ -269,3 +269,62 @@ fn a_long_document_is_an_example_with_all_its_passages() {
         .expect_err("texts are compared by cosine");
     assert!(error.to_string().contains("cosine"), "{error}");
 }
+
+#[test]
+fn what_the_encoder_was_given_once_is_not_encoded_again() {
+    let (_folder, db, notes) = notes();
+    let text = |i: u32| format!("Entry number {i} of the log.");
+    let copies = |from: u32, to: u32, name: &str| -> Vec<Document> {
+        let copy = |i| Document::new(format!("{name}{i}"), text(i));
+        (from..to).map(copy).collect()
+    };
+    let added = notes.add(copies(0, 20, "a")).expect("adds");
+    assert_eq!((added.passages, added.reused), (20, 0));
+    // From memory, within the call, and encoded: 15 of each.
+    let mut more = copies(5, 20, "b");
+    more.extend(copies(20, 35, "c"));
+    more.extend(copies(20, 35, "d"));
+    let added = notes.add(more).expect("adds");
+    assert_eq!((added.passages, added.reused), (45, 30));
+    db.flush().expect("seals");
+    // From segments, and from what the same stream has not sealed yet.
+    let stream = copies(0, 35, "e").into_iter().chain(copies(35, 400, "f"));
+    let stream = stream.chain(copies(35, 400, "g")).map(Ok);
+    let added = notes.ingest(stream, BatchOptions::default());
+    let added = added.expect("ingests");
+    assert_eq!((added.passages, added.reused), (765, 400));
+    let again = notes.ingest(
+        copies(0, 400, "h").into_iter().map(Ok),
+        BatchOptions::default(),
+    );
+    let again = again.expect("ingests");
+    assert_eq!((again.passages, again.reused, again.tokens), (400, 400, 0));
+    // A title is given to the encoder too.
+    let titled = copies(0, 1, "i").into_iter().map(|d| d.title("Log"));
+    let titled = notes.add(titled).expect("adds");
+    assert_eq!(titled.reused, 0);
+    let hits = notes.query(text(7)).limit(5).run().expect("a query");
+    let mut same: Vec<(&str, f32)> = hits.iter().map(|h| (h.id.as_str(), h.score)).collect();
+    same.retain(|&(_, score)| score == hits[0].score);
+    same.sort_by_key(|&(id, _)| id);
+    assert_eq!(
+        same.iter().map(|&(id, _)| id).collect::<Vec<_>>(),
+        ["a7", "b7", "e7", "h7"]
+    );
+}
+
+#[test]
+fn a_document_that_takes_more_memory_than_allowed_is_refused_and_the_others_are_stored() {
+    let (_folder, _db, notes) = notes();
+    let small = |id: &str| Document::new(id, "A small text.");
+    let large = Document::new("large", "word ".repeat(2_000_000));
+    let options = BatchOptions::default().max_memory(32 << 20);
+    let batch = (0..256).map(|i| small(&format!("s{i}")));
+    let stream = batch.chain([large, small("behind")]).map(Ok);
+    let error = notes.ingest(stream, options).expect_err("too large");
+    assert!(
+        matches!(&error, Error::Document { id, what } if id == "large" && what.contains("memory")),
+        "{error}"
+    );
+    assert_eq!(notes.len(), 256);
+}

@@ -31,6 +31,7 @@ fn json_counts_what_happened() {
         ("updated", 0),
         ("unchanged", 0),
         ("passages", 2),
+        ("reused", 0),
     ] {
         assert_eq!(added[key], value, "{key} in {added}");
     }

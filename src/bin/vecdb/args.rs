@@ -95,6 +95,15 @@ pub struct Global {
     /// Numbers that matrices are multiplied in: f32, int8; f16 on TensorRT
     #[arg(long, global = true, value_name = "NUMBERS", default_value_t = Precision::F32, hide_default_value = true)]
     pub precision: Precision,
+    /// Tokens of a window, instead of what the model's folder says
+    #[arg(long, global = true, value_name = "N")]
+    pub max_tokens: Option<usize>,
+    /// Tokens that neighbouring windows of a long text share [default: an eighth]
+    #[arg(long, global = true, value_name = "N")]
+    pub overlap: Option<usize>,
+    /// Components kept of a vector, for models that were trained so (Matryoshka)
+    #[arg(long, global = true, value_name = "N")]
+    pub dimension: Option<usize>,
     /// What may be taken of the GPU's memory, such as 4G
     #[arg(long, global = true, value_name = "SIZE", value_parser = text::parse_bytes)]
     pub device_memory: Option<u64>,

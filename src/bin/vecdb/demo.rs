@@ -81,7 +81,7 @@ pub fn run(global: &Global, output: &mut Output) -> Result<Outcome, Failure> {
             .format(Format::JsonLines),
         output,
     )?;
-    let ingested = load::store(&plan, &collection, None, output)?;
+    let ingested = load::store(&plan, &collection, None, None, output)?;
     output.note(format_args!("{}\n", load::summary(&plan, &ingested)));
 
     let mut all_answered = true;

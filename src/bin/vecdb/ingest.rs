@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use vecdb::Added;
 use vecdb::ingest::{Format, Plan, Sources};
+use vecdb::{Added, Merging};
 
 use crate::args::Global;
 use crate::failure::{Failure, Outcome};
@@ -19,7 +19,7 @@ use crate::tidy::tidy;
 pub const AFTER_HELP: &str = "\
 Reads .txt, .md, .jsonl and .csv. Everything is read and checked before the first document is stored. A document whose id \
 is there already is replaced; one that is there already and equal is left alone, so the same command can be run again at any \
-time: it adds what is new and encodes nothing twice.
+time: it adds what is new and encodes nothing twice, no passage either that is there in another document.
 
 Examples:
   vecdb ingest notes/ --db notes.vecdb
@@ -30,7 +30,7 @@ Examples:
 With --json, one object:
   {\"files\": 37, \"documents\": 300, \"text_bytes\": 401234, \"skipped\": 0,
    \"added\": 280, \"updated\": 15, \"unchanged\": 5, \"passages\": 1204,
-   \"tokens\": 98765, \"seconds\": 12.3, \"interrupted\": false}
+   \"reused\": 104, \"tokens\": 98765, \"seconds\": 12.3, \"interrupted\": false}
   with --dry-run only files, documents, text_bytes and skipped.
 
 Exit codes: 0 done, 2 error, 130 ended by a signal (what was stored stays; run it again to go on).";
@@ -59,6 +59,9 @@ pub struct Arguments {
     /// Read and check everything, and store nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Memory for documents in hand and for merging, beside the model's [default: 2G]
+    #[arg(long, value_name = "SIZE", value_parser = text::parse_bytes)]
+    pub max_memory: Option<u64>,
 }
 
 /// A format as it is typed.
@@ -101,6 +104,7 @@ struct IngestedObject {
     updated: u64,
     unchanged: u64,
     passages: u64,
+    reused: u64,
     tokens: u64,
     seconds: f64,
     interrupted: bool,
@@ -138,9 +142,15 @@ pub fn run(
         // Where the encoder is missing, no empty database is left behind.
         global.encoder()?;
     }
-    let database = global.options().open(path)?;
+    // Half for the documents in hand, half for the merge that may run meanwhile.
+    let half = arguments.max_memory.map(|bytes| bytes / 2);
+    let mut options = global.options();
+    if let Some(bytes) = half {
+        options = options.merging(Merging::background().memory_bytes(bytes));
+    }
+    let database = options.open(path)?;
     let collection = database.collection(global.collection_name())?;
-    let ingested = load::store(&plan, &collection, Some(&interrupt), output)?;
+    let ingested = load::store(&plan, &collection, half, Some(&interrupt), output)?;
     drop(collection);
     if ingested.interrupted.is_none() {
         tidy(&database, &interrupt, output)?;
@@ -161,6 +171,7 @@ pub fn run(
             updated,
             unchanged,
             passages,
+            reused,
             tokens,
             ..
         } = ingested.added;
@@ -170,6 +181,7 @@ pub fn run(
             updated,
             unchanged,
             passages,
+            reused,
             tokens,
             seconds: ingested.elapsed.as_secs_f64(),
             interrupted: ingested.interrupted.is_some(),

@@ -45,23 +45,25 @@ pub fn plan(sources: Sources, output: &Output) -> Result<Plan, Failure> {
 pub fn store(
     plan: &Plan,
     collection: &Collection,
+    max_memory: Option<u64>,
     interrupt: Option<&Interrupt>,
     output: &Output,
 ) -> Result<Ingested, Failure> {
     let mut meter = Meter::start(plan.text_bytes, output);
     let mut encoded = 0;
-    let result = collection.ingest(
-        plan.documents(),
-        BatchOptions::default().progress(|progress| {
-            encoded = progress.documents;
-            meter.update(
-                progress.text_bytes,
-                plan.text_bytes,
-                words(progress, plan, meter.elapsed()),
-            );
-            interrupt.map_or(ControlFlow::Continue(()), Interrupt::flow)
-        }),
-    );
+    let mut options = BatchOptions::default().progress(|progress| {
+        encoded = progress.documents;
+        meter.update(
+            progress.text_bytes,
+            plan.text_bytes,
+            words(progress, plan, meter.elapsed()),
+        );
+        interrupt.map_or(ControlFlow::Continue(()), Interrupt::flow)
+    });
+    if let Some(bytes) = max_memory {
+        options = options.max_memory(bytes);
+    }
+    let result = collection.ingest(plan.documents(), options);
     meter.finish();
     let elapsed = meter.elapsed();
     match result {
@@ -143,6 +145,7 @@ pub fn summary(plan: &Plan, ingested: &Ingested) -> String {
         updated,
         unchanged,
         passages,
+        reused,
         ..
     } = ingested.added;
     let mut others = Vec::new();
@@ -165,8 +168,12 @@ pub fn summary(plan: &Plan, ingested: &Ingested) -> String {
     if added + updated == 0 {
         return format!("nothing new in {files}{others}, {elapsed}");
     }
+    let known = match reused {
+        0 => String::new(),
+        _ => format!(", {} of them known,", text::grouped(reused)),
+    };
     format!(
-        "added {} of {} from {files}{others} in {elapsed}, {} passages/s",
+        "added {}{known} of {} from {files}{others} in {elapsed}, {} passages/s",
         text::count(passages, "passage"),
         text::count(added + updated, "document"),
         text::per_second(passages, ingested.elapsed)

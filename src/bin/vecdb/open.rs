@@ -39,6 +39,9 @@ impl Global {
             device_id: self.device_id,
             device_memory: self.device_memory,
             precision: self.precision,
+            max_tokens: self.max_tokens,
+            overlap: self.overlap,
+            dimension: self.dimension,
             ..EncoderOptions::default()
         }
     }

@@ -160,10 +160,10 @@ impl Record {
     pub fn into_embedded(mut self, header: &Header) -> Result<EmbeddedDocument> {
         let passages = std::mem::take(&mut self.passages).into_iter();
         let passages = passages.map(|passage| {
-            Ok(EmbeddedPassage {
-                range: passage.start..passage.end,
-                vector: header.metric.keep(passage.vector)?,
-            })
+            Ok(EmbeddedPassage::new(
+                passage.start..passage.end,
+                header.metric.keep(passage.vector)?,
+            ))
         });
         let passages: Vec<EmbeddedPassage> = passages.collect::<Result<_>>()?;
         let document = self.into_document();

@@ -139,6 +139,33 @@ fn a_text_without_any_token_is_one_window() {
 }
 
 #[test]
+fn a_word_of_any_length_is_known_by_its_characters() {
+    let encoder = encoder();
+    let (unknown, key) = (100, "3f9a07c5".repeat(40));
+    for (text, different) in [
+        (key.clone(), key.replacen("3f", "4e", 1)),
+        ("é".repeat(101), "ü".repeat(101)),
+        ("x".repeat(70_000), format!("{}y", "x".repeat(69_999))),
+    ] {
+        let [tokens, others] = [&text, &different].map(|text| {
+            let windows = encoder.windows(None, text).expect("windows");
+            let tokens = windows.into_iter().flat_map(|window| window.tokens);
+            tokens.collect::<Vec<_>>()
+        });
+        assert!(!tokens.contains(&unknown), "{text:.20}");
+        assert_ne!(tokens, others, "{text:.20}");
+    }
+    // A word as long as WordPiece takes one is left as it is.
+    let longest = "a".repeat(100);
+    let tokens = encoder.0.tokenizer.ids(&longest).expect("tokens");
+    let mut places = Vec::new();
+    let read = encoder.0.tokenizer.tokens(&longest, 0, &mut places);
+    read.expect("tokens");
+    assert_eq!(places.iter().filter(|token| token.starts_word).count(), 1);
+    assert_eq!(tokens.len(), places.len());
+}
+
+#[test]
 fn long_texts_of_every_kind_are_covered() {
     let kinds = [
         "東京は日本の首都です。".repeat(8_000),

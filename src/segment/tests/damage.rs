@@ -17,6 +17,10 @@ fn answers(segment: &Segment) -> Vec<Option<String>> {
     for row in 0..segment.rows() {
         all.push(told(segment.passage_text(row)));
         all.push(told(segment.vector(row)));
+        let input = segment.input(row);
+        let input =
+            input.and_then(|input| input.map_or(Ok(None), |input| segment.made_from(input)));
+        all.push(told(input));
     }
     for filter in ["lang", "year", "tags"] {
         let filter = Filter::equal(filter, "en").or(Filter::less(filter, 2_005));
@@ -39,8 +43,14 @@ fn assert_never_other(segment: &Segment, good: &[Option<String>], what: &str) {
 
 pub(super) fn whole_file() -> Vec<u8> {
     static FILE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
-    FILE.get_or_init(|| bytes_of(72, &widened(mixed_documents(&mut Random(21)), 9), 1))
-        .clone()
+    FILE.get_or_init(|| {
+        bytes_of(
+            72,
+            &with_inputs(widened(mixed_documents(&mut Random(21)), 9), false),
+            1,
+        )
+    })
+    .clone()
 }
 
 #[test]
@@ -83,7 +93,7 @@ fn every_flipped_bit_is_told() {
 #[test]
 fn no_flipped_bit_of_any_section_changes_an_answer() {
     // All sections of this one hold something, but for the orphans.
-    let whole = std::fs::read(golden::golden_file(3)).expect("committed with the code");
+    let whole = std::fs::read(golden::golden_file(5)).expect("committed with the code");
     let segment = open(whole.clone()).expect("whole");
     let good = answers(&segment);
     assert!(good.iter().all(Option::is_some));

@@ -174,10 +174,9 @@ fn with_fields(all: &[Fields]) -> Segment {
             let mut document = document(nth.to_string(), "some text", vector());
             document.attributes.fields = fields.clone();
             for start in 0..nth % 3 {
-                document.passages.push(EmbeddedPassage {
-                    range: start..9,
-                    vector: vector(),
-                });
+                document
+                    .passages
+                    .push(EmbeddedPassage::new(start..9, vector()));
             }
             document
         })

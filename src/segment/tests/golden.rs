@@ -32,10 +32,15 @@ fn golden_documents(version: u32) -> Vec<EmbeddedDocument> {
         1 => documents,
         times => widened(documents, times),
     };
-    if version < 4 {
+    let documents = if version < 4 {
         documents
     } else {
         blurred(documents, &mut random)
+    };
+    if version < 5 {
+        documents
+    } else {
+        with_inputs(documents, true)
     }
 }
 

@@ -13,7 +13,7 @@ fn sources() -> (Vec<Live>, Vec<EmbeddedDocument>) {
     let mut random = Random(11);
     let (mut sources, mut live) = (Vec::new(), Vec::new());
     for nth in 0..3 {
-        let mut documents = mixed_documents(&mut random);
+        let mut documents = with_inputs(mixed_documents(&mut random), true);
         for document in &mut documents {
             document.id = format!("{}-{nth}", document.id);
         }

@@ -13,7 +13,7 @@ mod searching;
 use std::path::Path;
 
 use super::*;
-use crate::document::EmbeddedPassage;
+use crate::document::{EmbeddedPassage, InputHash};
 use crate::document::{Fields, Value};
 pub(super) use crate::random::Random;
 use crate::vector::Vector;
@@ -100,12 +100,36 @@ pub(super) fn widened(mut documents: Vec<EmbeddedDocument>, times: usize) -> Vec
     documents
 }
 
+/// The documents with inputs for two of three passages, of which some, if asked for, are equal and have equal vectors.
+pub(super) fn with_inputs(
+    mut documents: Vec<EmbeddedDocument>,
+    equal: bool,
+) -> Vec<EmbeddedDocument> {
+    let mut random = Random(31);
+    let mut before: Option<(Option<InputHash>, Vector)> = None;
+    let passages = documents
+        .iter_mut()
+        .flat_map(|document| &mut document.passages);
+    for (nth, passage) in passages.enumerate() {
+        if nth % 3 == 2 {
+            continue;
+        }
+        let input = u128::from(random.next()) << 64 | u128::from(random.next());
+        passage.input = InputHash::new(input);
+        if equal
+            && nth % 9 == 4
+            && let Some((input, vector)) = before
+        {
+            (passage.input, passage.vector) = (input, vector);
+        }
+        before = Some((passage.input, passage.vector.clone()));
+    }
+    documents
+}
+
 /// One passage, the whole text.
 pub(super) fn document(id: impl Into<String>, text: &str, vector: Vector) -> EmbeddedDocument {
-    let passages = vec![EmbeddedPassage {
-        range: 0..text.len(),
-        vector,
-    }];
+    let passages = vec![EmbeddedPassage::new(0..text.len(), vector)];
     EmbeddedDocument {
         id: id.into(),
         text: text.into(),
@@ -171,20 +195,15 @@ pub(super) fn mixed_documents(random: &mut Random) -> Vec<EmbeddedDocument> {
             let end = cuts[cuts
                 .partition_point(|&cut| cut < start + 9)
                 .min(cuts.len() - 1)];
-            document.passages.push(EmbeddedPassage {
-                range: start..end,
-                vector: random.unit(8),
-            });
+            document
+                .passages
+                .push(EmbeddedPassage::new(start..end, random.unit(8)));
         }
         if nth % 3 == 0 {
             // A window that holds the title alone comes first.
-            document.passages.insert(
-                0,
-                EmbeddedPassage {
-                    range: 0..0,
-                    vector: random.unit(8),
-                },
-            );
+            document
+                .passages
+                .insert(0, EmbeddedPassage::new(0..0, random.unit(8)));
         }
         if nth % 2 == 0 {
             document.attributes = Attributes {

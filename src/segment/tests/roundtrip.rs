@@ -27,12 +27,21 @@ pub(super) fn check_all(segment: &Segment, documents: &[EmbeddedDocument]) {
                 segment.passage_text(row).expect("whole"),
                 document.text[passage.range.clone()]
             );
+            assert_eq!(segment.input(row).expect("whole"), passage.input);
+            if let Some(input) = passage.input {
+                let made = segment.made_from(input).expect("whole").expect("there");
+                assert_eq!(made, passage.vector.as_slice());
+            }
             row += 1;
         }
     }
     assert_eq!(segment.rows(), row);
     assert_eq!(segment.find("nobody"), None);
     assert_eq!(segment.find(""), None);
+    for unknown in [1, u128::MAX] {
+        let unknown = InputHash::new(unknown).expect("not 0");
+        assert_eq!(segment.made_from(unknown).expect("whole"), None);
+    }
     segment.verify().expect("nothing is damaged");
 }
 
@@ -45,6 +54,8 @@ fn every_document_comes_out_as_it_went_in() {
         assert_eq!(segment.spec(), &spec(8));
         check_all(&segment, &documents);
     }
+    let documents = with_inputs(documents, true);
+    check_all(&segment(8, &documents, usize::MAX), &documents);
 }
 
 #[test]
