@@ -159,6 +159,26 @@ impl std::fmt::Display for Metric {
     }
 }
 
+/// For each of `places` the vector that stands there.
+#[cfg(feature = "encoder")]
+pub(crate) fn deal(vectors: Vec<Vector>, places: &[usize]) -> Vec<Vector> {
+    let mut left = vec![0_usize; vectors.len()];
+    for &place in places {
+        left[place] += 1;
+    }
+    let mut vectors: Vec<Option<Vector>> = vectors.into_iter().map(Some).collect();
+    let mut take = |place: usize| {
+        left[place] -= 1;
+        // Copied for all but the last: mostly each is named once, and together they are most of the memory.
+        match left[place] {
+            0 => vectors[place].take(),
+            _ => vectors[place].clone(),
+        }
+    };
+    let dealt = places.iter().map(|&place| take(place));
+    dealt.map(|vector| vector.expect("counted above")).collect()
+}
+
 /// `Σ a·b` in f64: the squares of large f32 components overflow f32.
 pub(crate) fn product(a: &[f32], b: &[f32]) -> f64 {
     sum_lanes(a, b, |a, b| f64::from(a) * f64::from(b))

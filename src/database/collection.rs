@@ -11,7 +11,7 @@ use super::inner::{Handle, Inner, State};
 use super::part::{Content, Snapshot};
 use super::query::{Ask, Query};
 use super::write::{Maker, Stored};
-use crate::document::{Document, EmbeddedDocument, InputHash};
+use crate::document::{Document, EmbeddedDocument};
 use crate::error::{Error, Result};
 use crate::store::EncoderRecord;
 use crate::vector::{Metric, Vector};
@@ -221,15 +221,12 @@ assert_eq!((added.added, added.passages), (1, 1));
         let encoder = self.encoder()?;
         let prepared = prepare(documents, &encoder).collect();
         self.store_new(encoder.maker(), prepared, |new, added| {
-            let snapshot = self.state.snapshot();
-            let mut help = Help {
-                made: &|input| snapshot.made_from(input),
+            let help = Help {
+                made: &|_| None,
                 tell: &mut |_| Ok(()),
                 memory: u64::MAX,
             };
-            let (embedded, cost) = self.inner.encoder.embed(new, &mut help)?;
-            added.spend(cost);
-            Ok(embedded)
+            self.embed(&self.state.snapshot(), new, help, added)
         })
     }
 
@@ -356,30 +353,34 @@ assert_eq!((added.added, added.passages), (1, 1));
         Ok(Encoding { record, dimension })
     }
 
-    /// The documents with their vectors; those that are there already, equal in everything, are only counted. `made` gives
-    /// vectors that were made before and are not in the collection yet; `tell` and `memory` are [`Help`]'s.
-    pub(super) fn embed(
+    /// The documents with their vectors; those that are there already, equal in everything, are only counted.
+    pub(super) fn embed_new(
         &self,
         encoder: &Encoding,
         documents: Vec<Document>,
-        made: impl Fn(InputHash) -> Option<Vector>,
-        tell: &mut dyn FnMut(f64) -> Result<()>,
-        memory: u64,
+        help: Help<'_>,
         added: &mut Added,
     ) -> Result<Vec<EmbeddedDocument>> {
         let snapshot = self.state.snapshot();
-        let mut help = Help {
-            made: &|input| match made(input) {
-                None => snapshot.made_from(input),
-                found => Ok(found),
-            },
-            tell,
-            memory,
-        };
         let (known, new): (Vec<_>, Vec<_>) =
             prepare(documents, encoder).partition(|document| snapshot.holds(document));
         added.unchanged += known.len() as u64;
-        let (embedded, cost) = self.inner.encoder.embed(new, &mut help)?;
+        self.embed(&snapshot, new, help, added)
+    }
+
+    fn embed(
+        &self,
+        snapshot: &Snapshot,
+        documents: Vec<Prepared>,
+        help: Help<'_>,
+        added: &mut Added,
+    ) -> Result<Vec<EmbeddedDocument>> {
+        let waiting = help.made;
+        let made = |input| match waiting(input) {
+            None => snapshot.made_from(input),
+            found => Ok(found),
+        };
+        let (embedded, cost) = self.inner.encoder.embed(documents, made, help)?;
         added.spend(cost);
         Ok(embedded)
     }

@@ -16,6 +16,8 @@ use super::inputs::Inputs;
 #[cfg(feature = "encoder")]
 use crate::encoder::{Encoder, EncoderOptions};
 #[cfg(feature = "encoder")]
+use crate::vector::deal;
+#[cfg(feature = "encoder")]
 use std::sync::{Mutex, PoisonError};
 
 /// A document on its way to its vectors.
@@ -107,8 +109,8 @@ pub(super) struct Cost {
 /// What embedding asks and tells.
 #[cfg_attr(not(feature = "encoder"), expect(dead_code, reason = "nothing embeds"))]
 pub(super) struct Help<'a> {
-    /// The vector that was made from this input before.
-    pub made: &'a dyn Fn(InputHash) -> Result<Option<Vector>>,
+    /// The vector that was made from this input before, where it is not in the collection yet.
+    pub made: &'a dyn Fn(InputHash) -> Option<Vector>,
     /// Told which part of the call's tokens is encoded, when some are and others are not; an error ends the work.
     pub tell: &'a mut dyn FnMut(f64) -> Result<()>,
     /// Bytes that one document may take in memory.
@@ -198,11 +200,12 @@ impl EncoderSlot {
     }
 
     /// Cuts the documents into windows and encodes these together, in the documents' order; equal ones once, and those not at
-    /// all whose vector is there.
+    /// all whose vector is there, which `made` tells.
     pub fn embed(
         &self,
         documents: Vec<Prepared>,
-        help: &mut Help<'_>,
+        made: impl Fn(InputHash) -> Result<Option<Vector>>,
+        help: Help<'_>,
     ) -> Result<(Vec<EmbeddedDocument>, Cost)> {
         use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
@@ -224,20 +227,23 @@ impl EncoderSlot {
         let cut = cut.collect::<Result<Vec<_>>>()?;
         let counts: Vec<usize> = cut.iter().map(Vec::len).collect();
         let mut inputs = Inputs::default();
-        let mut passages = Vec::new();
+        let (mut passages, mut places) = (Vec::new(), Vec::new());
         for window in cut.into_iter().flatten() {
-            passages.push((window.range.clone(), inputs.take(window, help.made)?));
+            let input = window.input();
+            passages.push((window.range.clone(), input));
+            places.push(inputs.take(input, window, &made)?);
         }
         let cost = Cost {
             passages: passages.len() as u64,
             reused: passages.len() as u64 - inputs.fresh(),
             tokens: inputs.fresh_tokens(),
         };
-        inputs.encode(&encoder, help.tell)?;
-        let mut passages = passages.into_iter().map(|(range, at)| EmbeddedPassage {
+        let vectors = deal(inputs.encode(&encoder, help.tell)?, &places);
+        let passages = passages.into_iter().zip(vectors);
+        let mut passages = passages.map(|((range, input), vector)| EmbeddedPassage {
             range,
-            vector: inputs.deal(at),
-            input: Some(inputs.hash(at)),
+            vector,
+            input: Some(input),
         });
         let embedded = documents
             .into_iter()
@@ -271,7 +277,8 @@ impl EncoderSlot {
     pub fn embed(
         &self,
         _documents: Vec<Prepared>,
-        _help: &mut Help<'_>,
+        _made: impl Fn(InputHash) -> Result<Option<Vector>>,
+        _help: Help<'_>,
     ) -> Result<(Vec<EmbeddedDocument>, Cost)> {
         Err(without_encoder())
     }

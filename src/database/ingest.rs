@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::collection::{Added, Collection, Encoding};
-use super::embed::Weight;
+use super::embed::{Help, Weight};
 use super::write::SEAL_ROWS;
 use crate::document::{Document, EmbeddedDocument, InputHash};
 use crate::error::{Error, Result};
@@ -182,7 +182,7 @@ impl Run<'_> {
             None => self.encoder.insert(self.collection.encoder()?),
         };
         let (buffer, buffered) = (&self.buffer, &self.buffered);
-        let made = |input| {
+        let made = |input: InputHash| {
             let &(document, passage) = buffered.get(&input)?;
             Some(buffer[document].passages[passage].vector.clone())
         };
@@ -199,8 +199,12 @@ impl Run<'_> {
             )
         };
         let (collection, added) = (self.collection, &mut self.added);
-        let memory = self.max_memory / 4 * 3;
-        let embedded = collection.embed(encoder, batch, made, &mut tell_part, memory, added)?;
+        let help = Help {
+            made: &made,
+            tell: &mut tell_part,
+            memory: self.max_memory / 4 * 3,
+        };
+        let embedded = collection.embed_new(encoder, batch, help, added)?;
         for document in embedded {
             let at = self.buffer.len();
             for (nth, passage) in document.passages.iter().enumerate() {

@@ -13,46 +13,31 @@ const TOKENS_AT_ONCE: usize = 32 << 10;
 /// The different inputs of a call.
 #[derive(Default)]
 pub(super) struct Inputs {
-    all: Vec<Input>,
     places: HashMap<InputHash, usize>,
-    /// Those whose vector has to be made, as places in `all`.
+    /// The vector of each, where it is there already.
+    vectors: Vec<Option<Vector>>,
+    /// Those whose vector has to be made, with their places.
     fresh: Vec<(usize, Window)>,
-}
-
-struct Input {
-    hash: InputHash,
-    vector: Option<Vector>,
-    /// Passages that have it and did not get its vector yet.
-    waiting: usize,
 }
 
 impl Inputs {
     /// The place of a window's input.
     pub fn take(
         &mut self,
+        input: InputHash,
         window: Window,
         made: impl Fn(InputHash) -> Result<Option<Vector>>,
     ) -> Result<usize> {
-        let hash = window.input();
-        if let Some(&at) = self.places.get(&hash) {
-            self.all[at].waiting += 1;
+        if let Some(&at) = self.places.get(&input) {
             return Ok(at);
         }
-        let (at, vector) = (self.all.len(), made(hash)?);
+        let (at, vector) = (self.vectors.len(), made(input)?);
         if vector.is_none() {
             self.fresh.push((at, window));
         }
-        self.places.insert(hash, at);
-        self.all.push(Input {
-            hash,
-            vector,
-            waiting: 1,
-        });
+        self.places.insert(input, at);
+        self.vectors.push(vector);
         Ok(at)
-    }
-
-    pub fn hash(&self, at: usize) -> InputHash {
-        self.all[at].hash
     }
 
     /// How many have to be encoded,
@@ -65,14 +50,15 @@ impl Inputs {
         self.fresh.iter().map(|(_, w)| w.token_count() as u64).sum()
     }
 
-    /// Makes the vectors that are missing. In slices, so that the caller is told of what takes long.
+    /// The vector at each place; makes those that are missing. In slices, so that the caller is told of what takes long.
     pub fn encode(
-        &mut self,
+        self,
         encoder: &Encoder,
         tell: &mut dyn FnMut(f64) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Vec<Vector>> {
         let (total, mut done) = (self.fresh_tokens(), 0);
-        let mut fresh = std::mem::take(&mut self.fresh).into_iter().peekable();
+        let mut vectors = self.vectors;
+        let mut fresh = self.fresh.into_iter().peekable();
         while fresh.peek().is_some() {
             let (mut places, mut windows, mut tokens) = (Vec::new(), Vec::new(), 0);
             while tokens < TOKENS_AT_ONCE
@@ -83,24 +69,14 @@ impl Inputs {
                 windows.push(window);
             }
             for (at, vector) in places.into_iter().zip(encoder.encode(&windows)?) {
-                self.all[at].vector = Some(vector);
+                vectors[at] = Some(vector);
             }
             done += tokens as u64;
             if done < total {
                 tell(done as f64 / total as f64)?;
             }
         }
-        Ok(())
-    }
-
-    /// The vector of an input, once for each time that it was taken.
-    pub fn deal(&mut self, at: usize) -> Vector {
-        let input = &mut self.all[at];
-        input.waiting -= 1;
-        let vector = match input.waiting {
-            0 => input.vector.take(),
-            _ => input.vector.clone(),
-        };
-        vector.expect("found or made, and not yet given to the last")
+        let all = vectors.into_iter();
+        Ok(all.map(|vector| vector.expect("found or made")).collect())
     }
 }

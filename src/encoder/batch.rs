@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::head::Head;
-use crate::vector::Vector;
 
 /// The tokens of a window, and how many stand before its text: special ones and the prompt's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,27 +52,6 @@ impl<'a> Plan<'a> {
             row_of,
             batches,
         }
-    }
-}
-
-impl Plan<'_> {
-    /// Gives each input the vector of its row.
-    pub fn deal(&self, rows: Vec<Vector>) -> Vec<Vector> {
-        let mut left = vec![0_usize; rows.len()];
-        for &row in &self.row_of {
-            left[row] += 1;
-        }
-        let mut rows: Vec<Option<Vector>> = rows.into_iter().map(Some).collect();
-        let mut take = |row: usize| {
-            left[row] -= 1;
-            // Copied for all but the last: there are as many rows as inputs, mostly, and they are most of the memory.
-            match left[row] {
-                0 => rows[row].take(),
-                _ => rows[row].clone(),
-            }
-        };
-        let dealt = self.row_of.iter().map(|&row| take(row));
-        dealt.map(|vector| vector.expect("counted above")).collect()
     }
 }
 
@@ -130,6 +108,7 @@ impl Padded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vector::{Vector, deal};
     use proptest::prelude::*;
 
     fn row(tokens: &[u32]) -> Row<'_> {
@@ -170,7 +149,7 @@ mod tests {
             }
             prop_assert_eq!(next, plan.rows.len());
             let vector = |row: usize| Vector::new(vec![row as f32]).expect("finite");
-            let dealt = plan.deal((0..plan.rows.len()).map(vector).collect());
+            let dealt = deal((0..plan.rows.len()).map(vector).collect(), &plan.row_of);
             for (vector, &row) in dealt.iter().zip(&plan.row_of) {
                 prop_assert_eq!(vector.as_slice(), [row as f32]);
             }

@@ -71,7 +71,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::document::InputHash;
 use crate::error::{Error, Result};
-use crate::vector::Vector;
+use crate::vector::{Vector, deal};
 use batch::{Plan, Row};
 pub use device::Device;
 pub use inspect::{Attention, Inspection, Token};
@@ -276,7 +276,7 @@ impl Encoder {
         });
         let plan = Plan::new(rows, shape.token_budget, shape.max_rows);
         let rows = self.0.pool.run(&plan, &progress)?;
-        Ok(plan.deal(rows))
+        Ok(deal(rows, &plan.row_of))
     }
 
     /// A query's vector, with the model's query prompt. A query longer than a window gives the mean of its windows.

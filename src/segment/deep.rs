@@ -33,7 +33,7 @@ impl Segment {
     /// What does not agree with the rows that it was made of: the graph has to lead to each of them, and the codes have to
     /// be theirs. To be asked of a segment without [`damage`](Self::damage).
     pub fn disagreements(&self) -> Vec<Error> {
-        let inputs = Inputs::of(&self.sections).check();
+        let inputs = Inputs::new(&self.sections).check();
         [self.graph_is_whole(), self.codes_agree(), inputs]
             .into_iter()
             .filter_map(Result::err)

@@ -41,7 +41,7 @@ pub(super) struct Inputs<'a>(&'a Sections);
 
 impl<'a> Inputs<'a> {
     /// Checks the lengths, so that the methods below stay inside.
-    pub fn open(sections: &'a Sections) -> Result<Self> {
+    pub fn check_lengths(sections: &Sections) -> Result<()> {
         let rows = sections.header().rows as usize;
         let bytes = sections.range(Kind::InputHashes).len();
         if bytes != 0 {
@@ -49,12 +49,11 @@ impl<'a> Inputs<'a> {
         }
         let order = sections.range(Kind::InputOrder).len();
         let fits = order.is_multiple_of(ROW_BYTES) && order / ROW_BYTES <= bytes / HASH_BYTES;
-        sections.expect_length(Kind::InputOrder, fits.then_some(order))?;
-        Ok(Self(sections))
+        sections.expect_length(Kind::InputOrder, fits.then_some(order))
     }
 
-    /// Of a segment that [`Inputs::open`] saw.
-    pub fn of(sections: &'a Sections) -> Self {
+    /// Of a segment that [`Inputs::check_lengths`] saw.
+    pub fn new(sections: &'a Sections) -> Self {
         Self(sections)
     }
 

@@ -287,7 +287,7 @@ impl Segment {
         sections.expect_length(Kind::Int4Codes, rows.checked_mul(row_bytes))?;
         Tables::new(&sections).validate(&sections)?;
         Graph::check_lengths(&sections)?;
-        Inputs::open(&sections)?;
+        Inputs::check_lengths(&sections)?;
         let calibration = Calibration::read(sections.bytes(Kind::Calibration), header.version)
             .ok_or_else(|| sections.damaged(Kind::Calibration, 0, "it was never measured"))?;
         let text = TextIndex::open(Arc::clone(&sections))?;
@@ -522,7 +522,7 @@ impl Segment {
     /// # Errors
     /// [`Error::Damaged`].
     pub fn input(&self, row: u32) -> Result<Option<InputHash>> {
-        Inputs::of(&self.sections).hash(row)
+        Inputs::new(&self.sections).hash(row)
     }
 
     /// The vector that the encoder made from this input, if there is one.
@@ -530,7 +530,7 @@ impl Segment {
     /// # Errors
     /// [`Error::Damaged`].
     pub fn made_from(&self, input: InputHash) -> Result<Option<&[f32]>> {
-        let row = Inputs::of(&self.sections).find(input)?;
+        let row = Inputs::new(&self.sections).find(input)?;
         row.map(|row| self.vector(row)).transpose()
     }
 
