@@ -140,7 +140,7 @@ pub enum Error {
 
     /// The collection's vectors were made by another encoder.
     #[error(
-        "collection {collection:?} was made by encoder {stored}, and the encoder at hand is {given}; name the model folder it was made with, or ingest into a new collection"
+        "collection {collection:?} was made by encoder {stored}, and the encoder at hand is {given}; name the model folder it was made with, and the same window, overlap and dimension, or ingest into a new collection"
     )]
     EncoderMismatch {
         /// The collection.

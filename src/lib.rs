@@ -2,7 +2,9 @@
 //!
 //!   file ─ingest→ Document ─encoder→ passages with vectors ─segment→ one immutable file ─database→ Hit
 //!
-//! - It is a library and a folder on disk: no server, no network (but for `setup`, when it is asked).
+//! - It is a library and a folder on disk: no server, no network (but for `setup`, when it is asked). ONNX Runtime's own
+//!   telemetry is kept from starting by `ORT_DISABLE_TELEMETRY=1`, which the first encoder sets in the process's
+//!   environment unless it is there. Set it yourself where other threads may read the environment by C code then.
 //! - It writes in one process at a time and reads in any number; what it acknowledged survives a kill.
 //! - Every byte of a text lies in some embedded passage: nothing is cut off.
 //! - It never compares vectors of two different encoders.
@@ -69,8 +71,8 @@ pub mod fuzzing;
 pub use database::{
     Added, Affected, BatchOptions, CheckOptions, Collection, CollectionInfo, CollectionOptions,
     Compacted, Database, DatabaseOptions, Documents, Effect, ExportFormat, ExportOptions, Exported,
-    Hit, Imported, IntoFilter, Merging, Migration, Progress, Purged, Query, Recall, RecallOptions,
-    Repaired, Report, Residency, Scored, SnapshotOptions, Snapshotted, Stage,
+    Hit, Imported, IntoFilter, Merging, Migration, Progress, Purged, Query, QueryTimings, Recall,
+    RecallOptions, Repaired, Report, Residency, Scored, SnapshotOptions, Snapshotted, Stage,
 };
 pub use document::{Document, Fields, Value};
 pub use error::{Error, Result};

@@ -2,7 +2,9 @@
 //! in parallel.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
@@ -14,35 +16,81 @@ use super::search::{Found, Search};
 use crate::error::{Error, Result};
 use crate::vector::Vector;
 
+/// Where the time of queries went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueryTimings {
+    /// Opening the encoder, which the first text waits for.
+    pub load_encoder: Duration,
+    /// Texts → vectors.
+    pub encode: Duration,
+    /// From vectors to hits with their texts.
+    pub search: Duration,
+}
+
 /// One query's answer; `read` says what is told of a document found.
 pub(super) fn find<T>(
     mut query: Query,
     read: impl Fn(&Search<'_>, &Found) -> Result<T>,
-) -> Result<Vec<T>> {
+) -> Result<(Vec<T>, QueryTimings)> {
     query.check()?;
+    let mut lap = Lap::start();
     let snapshot = query.collection.state.snapshot();
-    let encoded = match text_to_encode(&query, &snapshot)? {
+    let text = text_to_encode(&query, &snapshot)?;
+    let load_encoder = lap.end();
+    let encoded = match text {
         Some(text) => Some(query.collection.inner.encoder.query(text)?),
         None => None,
     };
-    query.answer(&snapshot, encoded, read)
+    let encode = lap.end();
+    let hits = query.answer(&snapshot, encoded, read)?;
+    let timings = QueryTimings {
+        load_encoder,
+        encode,
+        search: lap.end(),
+    };
+    Ok((hits, timings))
 }
 
 /// Every query's answer, in order.
 pub(super) fn find_all<T: Send>(
     mut queries: Vec<Query>,
     read: impl Fn(&Search<'_>, &Found) -> Result<T> + Sync,
-) -> Result<Vec<Vec<T>>> {
+) -> Result<(Vec<Vec<T>>, QueryTimings)> {
     queries.iter_mut().try_for_each(Query::check)?;
+    let mut lap = Lap::start();
     let snapshots = snapshots(&queries);
-    let encoded = encode(&queries, &snapshots)?;
-    (queries, snapshots, encoded)
+    let texts = texts(&queries, &snapshots)?;
+    let load_encoder = lap.end();
+    let encoded = encode(&queries, texts)?;
+    let encode = lap.end();
+    let answers = (queries, snapshots, encoded)
         .into_par_iter()
         .map(|(query, snapshot, encoded)| query.answer(&snapshot, encoded, &read))
         // First all, then the first error: which one is told must not depend on the threads' timing.
-        .collect::<Vec<_>>()
-        .into_iter()
-        .collect()
+        .collect::<Vec<_>>();
+    let answers = answers.into_iter().collect::<Result<_>>()?;
+    let timings = QueryTimings {
+        load_encoder,
+        encode,
+        search: lap.end(),
+    };
+    Ok((answers, timings))
+}
+
+/// A stop watch.
+struct Lap(Instant);
+
+impl Lap {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time since the start or the last end.
+    fn end(&mut self) -> Duration {
+        let now = Instant::now();
+        now - mem::replace(&mut self.0, now)
+    }
 }
 
 /// The state that each query sees: the same for all of one collection.
@@ -56,18 +104,24 @@ fn snapshots(queries: &[Query]) -> Vec<Arc<Snapshot>> {
     queries.iter().map(snapshot_of).collect()
 }
 
-/// The vectors of those queries that are texts.
-fn encode(queries: &[Query], snapshots: &[Arc<Snapshot>]) -> Result<Vec<Option<Vector>>> {
-    let mut vectors: Vec<Option<Vector>> = vec![None; queries.len()];
-    // Queries of many databases may stand in one batch, each with its own encoder.
-    let mut by_database: HashMap<*const Inner, Vec<(usize, &str)>> = HashMap::new();
+/// Those queries that are texts, by the database whose encoder they need: queries of many may stand in one batch.
+type Texts<'a> = HashMap<*const Inner, Vec<(usize, &'a str)>>;
+
+fn texts<'a>(queries: &'a [Query], snapshots: &[Arc<Snapshot>]) -> Result<Texts<'a>> {
+    let mut by_database = Texts::new();
     for (at, (query, snapshot)) in queries.iter().zip(snapshots).enumerate() {
         if let Some(text) = text_to_encode(query, snapshot)? {
             let texts = by_database.entry(&raw const **query.collection.inner);
             texts.or_default().push((at, text));
         }
     }
-    for asked in by_database.into_values() {
+    Ok(by_database)
+}
+
+/// The vectors of those queries that are texts.
+fn encode(queries: &[Query], texts: Texts<'_>) -> Result<Vec<Option<Vector>>> {
+    let mut vectors: Vec<Option<Vector>> = vec![None; queries.len()];
+    for asked in texts.into_values() {
         let texts: Vec<&str> = asked.iter().map(|&(_, text)| text).collect();
         let encoder = &queries[asked[0].0].collection.inner.encoder;
         for ((at, _), vector) in asked.into_iter().zip(encoder.queries(&texts)?) {
@@ -77,7 +131,7 @@ fn encode(queries: &[Query], snapshots: &[Arc<Snapshot>]) -> Result<Vec<Option<V
     Ok(vectors)
 }
 
-/// The text that is to become the query's vector. `None` if it asks with none, or nothing was ever added.
+/// The text that is to become the query's vector, by an encoder that is open then. `None` if it asks with none, or nothing was ever added.
 fn text_to_encode<'a>(query: &'a Query, snapshot: &Snapshot) -> Result<Option<&'a str>> {
     let record = &snapshot.record;
     let text = match &query.ask {

@@ -70,6 +70,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use batch::QueryTimings;
 pub use check::{CheckOptions, Report};
 pub use collection::{Added, Collection, CollectionInfo, CollectionOptions, Documents};
 pub use ingest::{BatchOptions, Progress, Stage};

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::batch::{find, find_all};
+use super::batch::{QueryTimings, find, find_all};
 use super::collection::Collection;
 use super::example::Examples;
 use super::part::Snapshot;
@@ -203,6 +203,14 @@ impl Query {
     /// [`Error::Filter`], [`Error::Query`], [`Error::Vector`], [`Error::Dimension`], [`Error::EncoderMismatch`], the
     /// encoder's errors, or [`Error::Damaged`].
     pub fn run(self) -> Result<Vec<Hit>> {
+        Ok(self.run_timed()?.0)
+    }
+
+    /// [`Query::run`], and where its time went.
+    ///
+    /// # Errors
+    /// As [`Query::run`].
+    pub fn run_timed(self) -> Result<(Vec<Hit>, QueryTimings)> {
         find(self, |search, found| search.hit(found))
     }
 
@@ -211,7 +219,7 @@ impl Query {
     /// # Errors
     /// As [`Query::run`].
     pub fn scores(self) -> Result<Vec<Scored>> {
-        find(self, |search, found| Ok(search.scored(found)))
+        Ok(find(self, |search, found| Ok(search.scored(found)))?.0)
     }
 
     /// Runs many queries on all threads of the current rayon pool, with what each of them says; answers come in the
@@ -234,9 +242,18 @@ impl Query {
     /// # Errors
     /// That of the first query that fails, as [`Query::run`].
     pub fn run_all(queries: impl IntoIterator<Item = Self>) -> Result<Vec<Vec<Hit>>> {
-        find_all(queries.into_iter().collect(), |search, found| {
-            search.hit(found)
-        })
+        Ok(Self::run_all_timed(queries)?.0)
+    }
+
+    /// [`Query::run_all`], and where the time of all went, as a clock on the wall tells it.
+    ///
+    /// # Errors
+    /// As [`Query::run_all`].
+    pub fn run_all_timed(
+        queries: impl IntoIterator<Item = Self>,
+    ) -> Result<(Vec<Vec<Hit>>, QueryTimings)> {
+        let queries = queries.into_iter().collect();
+        find_all(queries, |search, found| search.hit(found))
     }
 
     /// [`Query::run_all`] with the answers of [`Query::scores`].
@@ -245,7 +262,7 @@ impl Query {
     /// As [`Query::run_all`].
     pub fn scores_all(queries: impl IntoIterator<Item = Self>) -> Result<Vec<Vec<Scored>>> {
         let queries = queries.into_iter().collect();
-        find_all(queries, |search, found| Ok(search.scored(found)))
+        Ok(find_all(queries, |search, found| Ok(search.scored(found)))?.0)
     }
 
     /// What can be said to be wrong before anything is searched.

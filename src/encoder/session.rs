@@ -1,5 +1,6 @@
 //! ONNX Runtime: the one file that names `ort`.
 
+use std::env;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,8 +20,26 @@ use super::own_graph::Interface;
 use super::runtime::{self, Library};
 use crate::error::{Error, Result};
 
+/// Any value that the caller's environment gives it is left as it is.
+const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
+
 /// The process's ONNX Runtime. It allows one environment, for good, so the first library that starts stays.
 static STARTED: Mutex<Option<Runtime>> = Mutex::new(None);
+
+/// Keeps ONNX Runtime (1.32 has it, on Linux too) from sending its makers what process this is, and from writing an
+/// identifier of the device and a cache of events into the home folder. Its API comes too late for that: creating the
+/// environment, which the API asks for, does both.
+fn silence_telemetry() {
+    if env::var_os(NO_TELEMETRY).is_some() {
+        return;
+    }
+    // SAFETY: Rust's own reading and writing of the environment is locked against this. What reads it without that lock is
+    // C code on other threads, by `getenv`: this crate starts none before ONNX Runtime, glibc has let that be safe since
+    // 2.41, and before, the first change of a process leaves the old table where it was. A program that changes its
+    // environment by C code and reads it at this moment sets the variable itself, as the crate's documentation says; then
+    // nothing is changed here.
+    unsafe { env::set_var(NO_TELEMETRY, "1") };
+}
 
 /// ONNX Runtime, loaded and started. Cloning is cheap.
 #[derive(Clone)]
@@ -45,6 +64,7 @@ impl Runtime {
                 _ => Ok(runtime.clone()),
             };
         }
+        silence_telemetry();
         let library = runtime::find(explicit)?;
         let environment = ort::init_from(&library.path).map_err(|e| Error::Runtime {
             what: e.to_string(),

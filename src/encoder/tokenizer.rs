@@ -2,11 +2,15 @@
 
 use std::path::Path;
 
+use tokenizers::decoders::DecoderWrapper;
 use tokenizers::models::ModelWrapper;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::fixed_length::FixedLength;
 use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::{NormalizedString, Normalizer, Tokenizer as Inner};
+use tokenizers::processors::PostProcessorWrapper;
+use tokenizers::{NormalizedString, Normalizer, Tokenizer as Inner, TokenizerImpl};
 
 use super::model::{Model, Source, unusable};
 use crate::error::{Error, Result};
@@ -24,6 +28,25 @@ pub(super) struct Token {
     pub starts_word: bool,
 }
 
+/// A tokenizer whose kind is known before its file is read.
+type Of<Kind> = TokenizerImpl<
+    Kind,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
+
+/// What `Inner::from_bytes` gives. That copies the vocabulary into a tree, twice, before it knows the kind of tokenizer: on
+/// 30,000 words most of what opening an encoder takes. A file of
+/// another kind is refused as soon as that is read.
+pub(super) fn parse(bytes: &[u8]) -> tokenizers::Result<Inner> {
+    match serde_json::from_slice::<Of<WordPiece>>(bytes) {
+        Ok(tokenizer) => Ok(tokenizer.into()),
+        Err(_) => Inner::from_bytes(bytes),
+    }
+}
+
 /// The model's own tokenizer, without the padding and truncation that its file may ask for.
 pub(super) struct Tokenizer {
     inner: Inner,
@@ -39,7 +62,7 @@ impl Tokenizer {
     /// Takes the bytes of a `tokenizer.json`.
     pub fn new(model: &Model, bytes: &[u8]) -> Result<Self> {
         let wrong = |what: String| unusable(&model.folder, format!("{TOKENIZER_FILE}: {what}"));
-        let mut inner = Inner::from_bytes(bytes).map_err(|e| wrong(e.to_string()))?;
+        let mut inner = parse(bytes).map_err(|e| wrong(e.to_string()))?;
         inner.with_padding(None);
         inner
             .with_truncation(None)

@@ -1,5 +1,6 @@
 //! Texts through the built-in encoder.
 
+use std::io::Cursor;
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
@@ -327,4 +328,55 @@ fn a_document_that_takes_more_memory_than_allowed_is_refused_and_the_others_are_
         "{error}"
     );
     assert_eq!(notes.len(), 256);
+}
+
+#[test]
+fn two_databases_with_different_encoders_live_in_one_process() {
+    let (folder, db, notes) = notes();
+    let models = include_bytes!("../golden/models.zip");
+    let mut models = zip::ZipArchive::new(Cursor::new(&models[..])).expect("an archive");
+    models.extract(folder.path()).expect("unpacked");
+    let options = Database::options().model(folder.path().join("bert"));
+    let other = options.open(folder.path().join("o.vecdb")).expect("opens");
+    let others = other.collection("notes").expect("a collection");
+
+    let texts = ["Onions are fried.", "The ship left the harbour.", "Rope"];
+    let documents = || texts.map(|text| Document::new(text, text));
+    std::thread::scope(|scope| {
+        let added = [&notes, &others].map(|to| scope.spawn(|| to.add(documents())));
+        for added in added {
+            assert_eq!(added.join().expect("no panic").expect("adds").added, 3);
+        }
+    });
+    assert_eq!(notes.info().dimension, Some(384));
+    assert_eq!(others.info().dimension, Some(32));
+
+    // Each text is its own best answer under either, asked together and alone.
+    let asked = texts
+        .iter()
+        .flat_map(|text| [notes.query(*text), others.query(*text)]);
+    let (answers, timings) = Query::run_all_timed(asked).expect("answers");
+    for (text, hits) in texts.iter().zip(answers.chunks(2)) {
+        for hits in hits {
+            assert_eq!((hits[0].id.as_str(), hits.len()), (*text, 3));
+            assert!(hits[0].score > 0.999, "{hits:?}");
+        }
+    }
+    assert!(!timings.encode.is_zero() && !timings.search.is_zero());
+
+    // Neither takes the other's vectors.
+    drop((notes, others));
+    db.close().expect("closes");
+    other.close().expect("closes");
+    let wrong = Database::open(folder.path().join("o.vecdb")).expect("opens");
+    let wrong = wrong.collection("notes").expect("a collection");
+    let (added, asked) = (wrong.add(documents()), wrong.query("rope").run());
+    assert!(
+        matches!(added, Err(Error::EncoderMismatch { .. })),
+        "{added:?}"
+    );
+    assert!(
+        matches!(asked, Err(Error::EncoderMismatch { .. })),
+        "{asked:?}"
+    );
 }

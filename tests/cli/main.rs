@@ -6,6 +6,7 @@
 //! | `help.rs` | help, usage errors, completions |
 //! | `ingest.rs` | files in, good and bad |
 //! | `kill.rs` | kill -9 of commands that write |
+//! | `memory.rs` | the memory that an ingestion takes |
 //! | `query.rs` | hits out |
 //! | `documents.rs` | get, list, delete, stats, check, compact |
 //! | `moving.rs` | export, import, snapshot, compact --purge |
@@ -22,6 +23,8 @@ mod evaluation;
 mod help;
 mod ingest;
 mod kill;
+#[cfg(target_os = "linux")]
+mod memory;
 mod migrate;
 mod moving;
 mod opening;

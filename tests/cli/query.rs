@@ -375,3 +375,19 @@ fn a_batch_answers_each_line_as_if_it_were_asked_alone() {
         .fails_saying(&["no-such-file"]);
     place.run("query light --batch lines.txt").exits(2);
 }
+
+#[test]
+fn timings_say_where_the_time_went() {
+    let place = Place::with_notes();
+    place.write("questions.txt", "plants\nships\n");
+    for question in ["plants", "--batch=questions.txt"] {
+        let ran = place.run_args(["query", question, "--timings"]).exits(0);
+        ran.says(&[
+            "open database ",
+            "load encoder ",
+            "encode ",
+            "search ",
+            "total ",
+        ]);
+    }
+}

@@ -1,6 +1,6 @@
 //! setup, doctor, demo.
 
-use crate::command::{Place, vecdb, vecdb_args};
+use crate::command::{Place, vecdb, vecdb_args, with_input};
 
 #[test]
 fn the_demo_answers_its_questions() {
@@ -152,4 +152,21 @@ fn a_device_or_precision_that_cannot_be_had_is_said_and_what_runs_is_told() {
     assert!(told.contains("runs on    CPU"), "{told}");
     let stats = place.run("stats --json --device cpu").exits(0).object();
     assert_eq!(stats["provider"], "CPU");
+}
+
+#[test]
+fn the_runtime_reports_to_nobody_and_leaves_the_home_folder_alone() {
+    let doctor = vecdb_args(["doctor", "--json"]).exits(0).object();
+    let data = doctor["home"].as_str().expect("the data folder");
+    let place = Place::with_notes();
+    let home = place.path("home");
+    std::fs::create_dir(&home).expect("made");
+    let mut command = place.command();
+    for name in ["ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "CI"] {
+        command.env_remove(name);
+    }
+    command.env("HOME", &home).env("VECDB_HOME", data);
+    with_input(command.args(["query", "ship"]), b"").exits(0);
+    // ONNX Runtime's telemetry writes an identifier of the device here, and what it has not sent yet.
+    assert_eq!(std::fs::read_dir(&home).expect("listed").count(), 0);
 }

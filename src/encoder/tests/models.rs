@@ -135,6 +135,23 @@ fn every_architecture_gives_the_vectors_of_the_reference_in_every_pooling() {
 }
 
 #[test]
+fn a_tokenizer_is_read_as_the_library_reads_it() {
+    let root = models().root.path();
+    let tiny = walkdir(root).into_iter().map(|file| root.join(file));
+    let default = encoder().folder().join("tokenizer.json");
+    let files = tiny.filter(|file| file.ends_with("tokenizer.json"));
+    let files: Vec<PathBuf> = files.chain([default]).collect();
+    assert!(files.len() > 5, "{files:?}");
+    for file in files {
+        let bytes = std::fs::read(&file).expect("read");
+        let read = |tokenizer: tokenizers::Tokenizer| tokenizer.to_string(false).expect("JSON");
+        let theirs = tokenizers::Tokenizer::from_bytes(&bytes).expect("parses");
+        let ours = crate::encoder::tokenizer::parse(&bytes).expect("parses");
+        assert!(read(ours) == read(theirs), "{}", file.display());
+    }
+}
+
+#[test]
 fn older_names_of_poolings_mean_the_same() {
     let folder = copy("bert");
     let case = &models().expected["bert"][1];
