@@ -27,10 +27,29 @@ const WORDS: &str = "a the of and in to is was for with on by from river stone h
 
 fn main() {
     let mut criterion = criterion();
+    open(&mut criterion);
     encode(&mut criterion);
     ask(&mut criterion);
     write(&mut criterion);
     criterion.final_summary();
+}
+
+/// A model folder → an encoder, and → an ONNX file for others. Cold starts of whole processes: `encoders/cold.py`.
+fn open(criterion: &mut Criterion) {
+    let encoder = open_encoder();
+    let mut group = group(criterion, "model");
+    group.bench_function("opened", |bencher| bencher.iter(open_encoder));
+    group.bench_function("exported", |bencher| {
+        bencher.iter_batched(
+            || tempfile::tempdir().expect("a folder"),
+            |folder| {
+                let exported = encoder.export_onnx(folder.path().join("onnx"));
+                exported.expect("written");
+                folder
+            },
+            BatchSize::PerIteration,
+        );
+    });
 }
 
 /// Text → unit vectors: tokenising, cutting and the model. Throughput counts tokens without padding.

@@ -5,6 +5,7 @@
 
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::ffi::{CStr, c_char, c_void};
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -202,6 +203,8 @@ pub(crate) fn probe(path: &Path) -> std::result::Result<Library, String> {
             "{place} is version {version}, and 1.{OLDEST_MINOR} or newer is needed"
         ));
     }
+    // Left open: closed, it would be linked a second time for `ort`, which takes milliseconds.
+    mem::forget(library);
     Ok(Library {
         path: path.to_path_buf(),
         version,
