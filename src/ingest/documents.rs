@@ -50,12 +50,11 @@ impl Documents {
             };
             self.next_file += 1;
             let Some(planned) = stamp else { continue };
-            let (stamp, records) =
-                read::open(file, &self.reading.options, &Arc::new(AtomicU64::new(0)))?;
-            if stamp != *planned {
+            let opened = read::open(file, &self.reading.options, &Arc::new(AtomicU64::new(0)))?;
+            if opened.stamp != *planned {
                 return Err(changed(file));
             }
-            self.records = Some(records);
+            self.records = Some(opened.records);
         }
     }
 }

@@ -37,8 +37,10 @@
 //! - CSV: a cell that is wholly a number in its plain form (`12`, `-0.5`, `1e3`; not `007` or `+1`) or `true`/`false` in
 //!   any case is that value, any other is a string; an empty cell is an absent field.
 //!
-//! A byte order mark is dropped, and lines may end with CR LF. In a folder laid out as BEIR does (`corpus.jsonl` beside
-//! `queries.jsonl`) only `corpus.jsonl` is read. Hidden files are passed over.
+//! A byte order mark is dropped, and tells UTF-16. A text or table that is not UTF-8 is read in the legacy encoding that it
+//! seems to have, and [`Plan::remarks`] says so; UTF-8 with a broken byte, and JSON in anything else, are errors. Lines
+//! may end with CR LF. In a folder laid out as BEIR does (`corpus.jsonl` beside `queries.jsonl`) only `corpus.jsonl` is
+//! read. Hidden files are passed over.
 
 mod documents;
 mod fields;

@@ -55,7 +55,8 @@ pub struct Plan {
     /// Files in folders that were passed over because no reader knows their extension: `"pdf"` → how many. Files without
     /// an extension count under `""`.
     pub unknown_extensions: BTreeMap<String, u64>,
-    /// What else is worth knowing: a folder recognised as BEIR's, a link that leads nowhere.
+    /// What else is worth knowing: a folder recognised as BEIR's, a link that leads nowhere, a file whose encoding was
+    /// guessed.
     pub remarks: Vec<String>,
     pub(super) reading: Arc<Reading>,
 }
@@ -136,12 +137,19 @@ pub(super) fn plan(
     };
     let (mut files, mut documents, mut text_bytes) = (0, 0, 0);
     let mut ids = Ids::default();
+    let mut remarks = found.remarks;
     let mut stamps = Vec::with_capacity(found.files.len());
     for (file, number) in found.files.iter().zip(0_u32..) {
         let records = match read::open(file, &options, &bytes_read) {
-            Ok((stamp, records)) => {
-                stamps.push(Some(stamp));
-                records
+            Ok(opened) => {
+                stamps.push(Some(opened.stamp));
+                if let Some(encoding) = opened.guessed {
+                    remarks.push(format!(
+                        "{} is not UTF-8; it is read as {encoding}",
+                        file.shown
+                    ));
+                }
+                opened.records
             }
             Err(error) => {
                 stamps.push(None);
@@ -178,7 +186,7 @@ pub(super) fn plan(
         skipped_count: bad.count,
         skipped: bad.listed,
         unknown_extensions: found.unknown_extensions,
-        remarks: found.remarks,
+        remarks,
         reading: Arc::new(Reading {
             files: found.files.into_iter().zip(stamps).collect(),
             options,

@@ -195,10 +195,33 @@ fn bytes_that_are_not_utf_8_are_an_error_at_their_line() {
     place
         .run("ingest latin.jsonl")
         .fails_saying(&["latin.jsonl:2", "UTF-8"]);
-    place.write("latin.txt", b"caf\xe9");
+    place.write("broken.txt", b"caf\xe9\0");
     place
-        .run("ingest latin.txt")
-        .fails_saying(&["latin.txt", "UTF-8"]);
+        .run("ingest broken.txt")
+        .fails_saying(&["broken.txt", "UTF-8"]);
+}
+
+#[test]
+fn texts_in_other_encodings_are_read_and_a_guess_is_told() {
+    let place = Place::empty();
+    place.write(
+        "latin.txt",
+        b"Der K\xe4se w\xe4re gr\xf6\xdfer, sagte die Verk\xe4uferin.",
+    );
+    let text = "\u{feff}The ship left the harbour.";
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    place.write("utf16.txt", utf16);
+    place
+        .run("ingest latin.txt utf16.txt")
+        .exits(0)
+        .says(&["latin.txt is not UTF-8; it is read as windows-1252"]);
+    let text_of =
+        |id: &str| place.run_args(["get", id, "--json"]).exits(0).object()["text"].clone();
+    assert_eq!(
+        text_of("latin.txt"),
+        "Der Käse wäre größer, sagte die Verkäuferin."
+    );
+    assert_eq!(text_of("utf16.txt"), "The ship left the harbour.");
 }
 
 #[test]

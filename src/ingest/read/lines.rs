@@ -70,9 +70,6 @@ impl<R: BufRead> Lines<R> {
                 format!("the line is longer than {} bytes", self.limit),
             ));
         }
-        if self.number == 1 && is_utf16(&self.line) {
-            return Err(origin.bad(1, UTF16));
-        }
         if self.number == 1 && self.line.starts_with(MARK) {
             self.line.drain(..MARK.len());
         }
@@ -114,9 +111,6 @@ pub(super) fn whole(mut reader: impl Read, origin: &Origin, limit: usize) -> Res
         let what = format!("the file is longer than {limit} bytes, the most one document may have");
         return Err(origin.bad(None, what));
     }
-    if is_utf16(&bytes) {
-        return Err(origin.bad(None, UTF16));
-    }
     if bytes.starts_with(MARK) {
         bytes.drain(..MARK.len());
     }
@@ -131,12 +125,6 @@ pub(super) fn whole(mut reader: impl Read, origin: &Origin, limit: usize) -> Res
             format!("byte {} (on line {line}) is not UTF-8", at + 1),
         )
     })
-}
-
-const UTF16: &str = "this is UTF-16, not UTF-8; convert it with `iconv -f UTF-16 -t UTF-8`";
-
-fn is_utf16(bytes: &[u8]) -> bool {
-    bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff])
 }
 
 #[cfg(test)]
@@ -194,12 +182,6 @@ mod tests {
                 Ok((2, "x\n".into()))
             ]
         );
-        assert!(
-            read(b"\xff\xfea\0\n\0", 100)[0]
-                .as_ref()
-                .expect_err("not UTF-8")
-                .contains("UTF-16")
-        );
     }
 
     #[test]
@@ -215,11 +197,6 @@ mod tests {
             read(b"a\nb\xff")
                 .expect_err("not UTF-8")
                 .contains("f: byte 4 (on line 2) is not UTF-8")
-        );
-        assert!(
-            read(b"\xfe\xff\0a")
-                .expect_err("not UTF-8")
-                .contains("iconv")
         );
     }
 }

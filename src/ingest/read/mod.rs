@@ -3,6 +3,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `mod.rs` | formats by extension, and the reader for each |
+//! | `encoding.rs` | bytes in another encoding → UTF-8 |
 //! | `lines.rs` | bytes → lines of bounded length, checked to be UTF-8 |
 //! | `text.rs` | a whole file as one document |
 //! | `markdown.rs` | the same with a title |
@@ -12,6 +13,7 @@
 
 mod columns;
 mod csv;
+mod encoding;
 mod jsonl;
 mod lines;
 mod markdown;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use self::encoding::Decoded;
 use super::walk::{Content, SourceFile, place};
 use super::{Format, Options};
 use crate::document::Document;
@@ -48,12 +51,20 @@ pub(super) struct Stamp {
     modified: Option<SystemTime>,
 }
 
+/// A file that is open.
+pub(super) struct Opened {
+    pub stamp: Stamp,
+    pub records: Records,
+    /// The encoding that it was guessed to have.
+    pub guessed: Option<&'static str>,
+}
+
 /// Opens a file. `bytes_read` counts on while the records are taken.
 pub(super) fn open(
     file: &SourceFile,
     options: &Arc<Options>,
     bytes_read: &Arc<AtomicU64>,
-) -> Result<(Stamp, Records)> {
+) -> Result<Opened> {
     let origin = Origin {
         shown: file.shown.clone(),
         id: file.id.clone(),
@@ -83,13 +94,23 @@ pub(super) fn open(
             Box::new(spool.reader()),
         ),
     };
-    let reader = BufReader::with_capacity(
-        1 << 16,
-        Counted {
-            reader,
-            bytes: Arc::clone(bytes_read),
-        },
-    );
+    let counted = Counted {
+        reader,
+        bytes: Arc::clone(bytes_read),
+    };
+    let Decoded { reader, guessed } = match encoding::decoded(counted, file.format) {
+        Ok(decoded) => decoded,
+        // Told as the first record, as any failure to read what is open.
+        Err(error) => {
+            let failed = Error::io("read", &origin.path)(error);
+            return Ok(Opened {
+                stamp,
+                records: Box::new(std::iter::once(Err(failed))),
+                guessed: None,
+            });
+        }
+    };
+    let reader = BufReader::with_capacity(1 << 16, reader);
     let records: Records = match file.format {
         Format::Text => Box::new(std::iter::once_with(move || text::read(reader, &origin))),
         Format::Markdown => Box::new(std::iter::once_with(move || {
@@ -98,7 +119,11 @@ pub(super) fn open(
         Format::JsonLines => Box::new(jsonl::Records::new(reader, origin)),
         Format::Csv => Box::new(csv::Records::new(reader, origin)),
     };
-    Ok((stamp, records))
+    Ok(Opened {
+        stamp,
+        records,
+        guessed,
+    })
 }
 
 /// Where records come from.

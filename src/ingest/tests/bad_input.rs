@@ -78,7 +78,7 @@ fn bad_input_is_an_error_naming_its_place() {
         ),
         (
             "t.txt",
-            b"ab\n\xc3(".to_vec(),
+            b"ab\n\xc3(\0".to_vec(),
             "t.txt: ",
             "byte 4 (on line 2) is not UTF-8",
         ),
@@ -144,7 +144,7 @@ fn bad_records_and_files_can_be_left_out_and_are_told() {
         ("b.txt", b""),
         ("c.csv", b"id,text\n3,z\n4\n5,\"z\n6,z\n"),
         ("d.csv", b"no,thing\n7,z\n"),
-        ("e.txt", b"\xff"),
+        ("e.txt", b"\xff\0"),
         ("f.txt", b"f"),
     ]);
     let plan = Sources::new().path(folder.path()).skip_bad(true).plan();
