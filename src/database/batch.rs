@@ -131,7 +131,8 @@ fn encode(queries: &[Query], texts: Texts<'_>) -> Result<Vec<Option<Vector>>> {
     Ok(vectors)
 }
 
-/// The text that is to become the query's vector, by an encoder that is open then. `None` if it asks with none, or nothing was ever added.
+/// The text that is to become the query's vector, by an encoder that is open then. `None` if it asks with none, or
+/// nothing was ever added.
 fn text_to_encode<'a>(query: &'a Query, snapshot: &Snapshot) -> Result<Option<&'a str>> {
     let record = &snapshot.record;
     let text = match &query.ask {

@@ -45,8 +45,8 @@ pub enum Precision {
     F32,
     /// 16-bit floats where TensorRT finds them faster; with [`Device::TensorRt`] alone.
     F16,
-    /// 8-bit integers with a scale for each 32 of a row; on the processor alone. Many texts take less memory; it was slower than F32
-    /// on both processors that were measured, with VNNI and without, so nothing chooses it by itself.
+    /// 8-bit integers with a scale for each 32 of a row; on the processor alone. Many texts take less memory; it was slower than
+    /// F32 on both processors that were measured, with VNNI and without, so nothing chooses it by itself.
     Int8,
 }
 

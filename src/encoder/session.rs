@@ -26,9 +26,9 @@ const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
 /// The process's ONNX Runtime. It allows one environment, for good, so the first library that starts stays.
 static STARTED: Mutex<Option<Runtime>> = Mutex::new(None);
 
-/// Keeps ONNX Runtime (1.32 has it, on Linux too) from sending its makers what process this is, and from writing an
-/// identifier of the device and a cache of events into the home folder. Its API comes too late for that: creating the
-/// environment, which the API asks for, does both.
+/// Keeps ONNX Runtime's telemetry (1.32 has it, on Linux too) from starting. It writes an identifier of the device and a
+/// store of events into the home folder, and by its makers' account sends one that tells of the process. Its API comes too
+/// late for that: it asks for the environment, whose creation does all this.
 fn silence_telemetry() {
     if env::var_os(NO_TELEMETRY).is_some() {
         return;

@@ -28,9 +28,9 @@ pub(super) struct Token {
     pub starts_word: bool,
 }
 
-/// A tokenizer whose kind is known before its file is read.
-type Of<Kind> = TokenizerImpl<
-    Kind,
+/// A tokenizer that is known to be WordPiece's before its file is read.
+type OfWordPiece = TokenizerImpl<
+    WordPiece,
     NormalizerWrapper,
     PreTokenizerWrapper,
     PostProcessorWrapper,
@@ -38,10 +38,10 @@ type Of<Kind> = TokenizerImpl<
 >;
 
 /// What `Inner::from_bytes` gives. That copies the vocabulary into a tree, twice, before it knows the kind of tokenizer: on
-/// 30,000 words most of what opening an encoder takes. A file of
-/// another kind is refused as soon as that is read.
+/// 30,000 words most of what opening an encoder takes. A file of another kind is refused as
+/// soon as that is read.
 pub(super) fn parse(bytes: &[u8]) -> tokenizers::Result<Inner> {
-    match serde_json::from_slice::<Of<WordPiece>>(bytes) {
+    match serde_json::from_slice::<OfWordPiece>(bytes) {
         Ok(tokenizer) => Ok(tokenizer.into()),
         Err(_) => Inner::from_bytes(bytes),
     }
