@@ -21,7 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut out = BufWriter::new(stdout().lock());
     for document in Sources::new().path(path).plan()?.documents() {
         let document = document?;
-        let windows = encoder.windows(document.title.as_deref(), &document.text)?;
+        let windows =
+            encoder.windows_along(document.title.as_deref(), &document.text, &document.outline)?;
         let ranges = windows.iter().map(|w| [w.range.start, w.range.end]);
         let tokens = windows.iter().map(|w| w.token_count());
         let line = serde_json::json!({

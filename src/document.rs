@@ -6,6 +6,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::outline::Outline;
 use crate::vector::Vector;
 
 /// The longest document id, in bytes.
@@ -82,6 +83,8 @@ pub struct Document {
     pub fields: Fields,
     /// Where it came from: a path or an address.
     pub source: Option<String>,
+    /// Headings, pages and tables of the text, where they are known.
+    pub outline: Outline,
 }
 
 impl Document {
@@ -93,6 +96,7 @@ impl Document {
             title: None,
             fields: Fields::new(),
             source: None,
+            outline: Outline::default(),
         }
     }
 
@@ -114,6 +118,13 @@ impl Document {
     #[must_use]
     pub fn source(mut self, source: impl Into<String>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// Tells the text's structure.
+    #[must_use]
+    pub fn outline(mut self, outline: Outline) -> Self {
+        self.outline = outline;
         self
     }
 
@@ -168,6 +179,8 @@ pub(crate) struct Attributes {
     pub source: Option<String>,
     #[serde(default, skip_serializing_if = "Fields::is_empty")]
     pub fields: Fields,
+    #[serde(default, skip_serializing_if = "Outline::is_empty")]
+    pub outline: Outline,
 }
 
 /// A document with the vectors of its passages: what the write-ahead rows keep and a segment is built from.
@@ -198,7 +211,8 @@ impl EmbeddedDocument {
             .sum();
         let title = self.attributes.title.as_ref().map_or(0, String::len);
         let source = self.attributes.source.as_ref().map_or(0, String::len);
-        self.id.len() + self.text.len() + title + source + fields + passages
+        let outline = self.attributes.outline.bytes();
+        self.id.len() + self.text.len() + title + source + fields + outline + passages
     }
 }
 

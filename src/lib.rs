@@ -43,6 +43,7 @@ mod error;
 mod filter;
 #[cfg(feature = "encoder")]
 mod home;
+mod outline;
 mod random;
 mod scratch;
 mod vector;
@@ -74,7 +75,10 @@ pub use database::{
     Hit, Imported, IntoFilter, Merging, Migration, Progress, Purged, Query, QueryTimings, Recall,
     RecallOptions, Repaired, Report, Residency, Scored, SnapshotOptions, Snapshotted, Stage,
 };
+#[cfg(feature = "readers")]
+pub use database::{SyncOptions, Synced};
 pub use document::{Document, Fields, Value};
 pub use error::{Error, Result};
 pub use filter::{Comparison, Filter};
+pub use outline::{Heading, Outline, Table};
 pub use vector::{Metric, Vector};

@@ -38,11 +38,13 @@ impl Prepared {
             title,
             fields,
             source,
+            outline,
         } = document;
         let attributes = Attributes {
             title,
             source,
             fields,
+            outline,
         };
         Self {
             id,
@@ -218,7 +220,10 @@ impl EncoderSlot {
             };
             // Cutting takes memory too.
             weight.fits(id, encoder.dimension(), help.memory)?;
-            let windows = encoder.windows(document.attributes.title.as_deref(), text)?;
+            let windows = {
+                let Attributes { title, outline, .. } = &document.attributes;
+                encoder.windows_along(title.as_deref(), text, outline)?
+            };
             weight.passages = windows.len() as u64;
             weight.tokens = windows.iter().map(|w| w.token_count() as u64).sum();
             weight.fits(id, encoder.dimension(), help.memory)?;

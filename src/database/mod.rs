@@ -22,6 +22,7 @@
 //! | `background.rs` | the threads that seal and merge without being asked |
 //! | `inputs.rs` | windows → vectors, each made once |
 //! | `ingest.rs` | a stream of documents in bounded memory |
+//! | `sync.rs` | files into a collection, and out of it what is gone |
 //! | `refresh.rs` | what a reader sees, made new |
 //! | `snapshot.rs` | a copy that is a database itself |
 //! | `transfer/` | a collection as a file, and back |
@@ -59,6 +60,8 @@ mod refresh;
 mod repair;
 mod search;
 mod snapshot;
+#[cfg(feature = "readers")]
+mod sync;
 mod transfer;
 mod write;
 
@@ -81,6 +84,8 @@ pub use query::{Hit, IntoFilter, Query, Scored};
 pub use recall::{Recall, RecallOptions};
 pub use repair::{Affected, Effect, Repaired};
 pub use snapshot::{SnapshotOptions, Snapshotted};
+#[cfg(feature = "readers")]
+pub use sync::{SyncOptions, Synced};
 pub use transfer::{ExportFormat, ExportOptions, Exported, Imported};
 
 pub use crate::segment::Residency;

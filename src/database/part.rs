@@ -248,6 +248,14 @@ impl Part {
         (!self.is_dead(document)).then_some(document)
     }
 
+    /// The id of a document, dead or alive.
+    pub fn id(&self, document: u32) -> &str {
+        match &self.body {
+            Body::Sealed { segment, .. } => segment.document_id(document),
+            Body::Memory(memory) => &memory.documents[document as usize].id,
+        }
+    }
+
     pub fn is_dead(&self, document: u32) -> bool {
         self.dead.contains(self.rows_of(document).start)
     }
@@ -378,6 +386,7 @@ impl Part {
             title: attributes.title,
             fields: attributes.fields,
             source: attributes.source,
+            outline: attributes.outline,
         })
     }
 }

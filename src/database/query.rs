@@ -58,6 +58,10 @@ pub struct Hit {
     pub passage: String,
     /// Where the passage lies, in bytes of the document's text.
     pub range: Range<usize>,
+    /// The page (sheet, slide) where the passage begins, counted from 1; `None` where there are none.
+    pub page: Option<u32>,
+    /// The headings above the passage's beginning, outermost first.
+    pub headings: Vec<String>,
     /// The document's title.
     pub title: Option<String>,
     /// The document's fields.

@@ -189,11 +189,15 @@ impl<'a> Search<'a> {
         let segment = &self.parts[found.part].segment;
         let document = self.document(found);
         let attributes = segment.attributes(document)?;
+        let range = segment.range(found.row);
+        let headings = attributes.outline.headings_at(range.start);
         Ok(Hit {
+            headings: headings.into_iter().map(str::to_owned).collect(),
+            page: attributes.outline.page_at(range.start),
             id: segment.document_id(document).to_owned(),
             score: found.score,
             passage: segment.passage_text(found.row)?,
-            range: segment.range(found.row),
+            range,
             title: attributes.title,
             fields: attributes.fields,
             source: attributes.source,

@@ -71,6 +71,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::document::InputHash;
 use crate::error::{Error, Result};
+use crate::outline::Outline;
 use crate::vector::{Vector, deal};
 use batch::{Plan, Row};
 pub use device::Device;
@@ -248,7 +249,23 @@ impl Encoder {
     /// # Errors
     /// [`Error::Encode`] if the tokenizer fails.
     pub fn windows(&self, title: Option<&str>, text: &str) -> Result<Vec<Window>> {
-        self.cut(&self.0.passage_prompt, title.unwrap_or_default(), text)
+        self.windows_along(title, text, &Outline::default())
+    }
+
+    /// As [`windows`](Self::windows), for a text whose structure is known: windows begin where headings and tables do, unless
+    /// that made them smaller than a quarter of their length, and before each stand the headings above it and the header of
+    /// the table that it is in, in at most a quarter of its length.
+    ///
+    /// # Errors
+    /// As [`windows`](Self::windows).
+    pub fn windows_along(
+        &self,
+        title: Option<&str>,
+        text: &str,
+        outline: &Outline,
+    ) -> Result<Vec<Window>> {
+        let title = title.unwrap_or_default();
+        self.cut(&self.0.passage_prompt, title, text, outline)
     }
 
     /// One unit vector a window, in order. Equal windows are computed once.
@@ -309,7 +326,10 @@ impl Encoder {
     }
 
     fn encode_wholes(&self, prompt: &[u32], texts: &[impl AsRef<str>]) -> Result<Vec<Vector>> {
-        let cut = texts.iter().map(|text| self.cut(prompt, "", text.as_ref()));
+        let outline = Outline::default();
+        let cut = texts
+            .iter()
+            .map(|text| self.cut(prompt, "", text.as_ref(), &outline));
         let cut = cut.collect::<Result<Vec<_>>>()?;
         let counts: Vec<usize> = cut.iter().map(Vec::len).collect();
         let windows: Vec<Window> = cut.into_iter().flatten().collect();

@@ -27,19 +27,42 @@ const OVERLAP_PART: usize = 8;
 #[derive(Debug, PartialEq)]
 pub(super) struct Piece<T> {
     pub range: Range<usize>,
+    /// What stands before its own tokens.
+    pub context: Vec<u32>,
     pub tokens: T,
 }
 
-/// Cuts `text` into pieces of at most `capacity` tokens, of which at most `overlap` are in the piece before too. There is at
-/// least one piece.
+/// How a text is to be cut.
+pub(super) struct Cut<'a> {
+    /// Tokens of a piece, its context's among them.
+    pub capacity: usize,
+    /// At most so many of them are in the piece before too.
+    pub overlap: Option<usize>,
+    /// Bytes where a piece should rather begin than anywhere else, in order.
+    pub breaks: &'a [usize],
+    /// What the encoder reads before the piece that begins at a byte: at most half of the capacity.
+    pub context: &'a dyn Fn(usize) -> Result<Vec<u32>>,
+}
+
+impl Cut<'_> {
+    /// Of a text without structure.
+    pub fn plain(capacity: usize, overlap: Option<usize>) -> Self {
+        Self {
+            capacity,
+            overlap,
+            breaks: &[],
+            context: &|_| Ok(Vec::new()),
+        }
+    }
+}
+
+/// Cuts `text` into pieces. There is at least one.
 pub(super) fn cut<T>(
     tokenizer: &Tokenizer,
     text: &str,
-    capacity: usize,
-    overlap: Option<usize>,
+    how: &Cut<'_>,
     keep: impl Fn(&[Token]) -> T,
 ) -> Result<Vec<Piece<T>>> {
-    let capacity = capacity.max(2);
     let mut pieces = Vec::new();
     let mut blocks = Blocks { text, at: 0 };
     let mut tokens: Vec<Token> = Vec::new();
@@ -47,25 +70,36 @@ pub(super) fn cut<T>(
     let mut first = 0;
     let mut start = 0;
     loop {
+        let context = (how.context)(start)?;
+        let capacity = how.capacity.saturating_sub(context.len()).max(2);
         while tokens.len() - first <= capacity {
-            let Some(block) = blocks.next() else {
-                pieces.push(Piece {
-                    range: start..text.len(),
-                    tokens: keep(&tokens[first..]),
-                });
-                return Ok(pieces);
-            };
+            let Some(block) = blocks.next() else { break };
             tokens.drain(..first);
             first = 0;
             tokenizer.tokens(&text[block.clone()], block.start, &mut tokens)?;
         }
         let ahead = &tokens[first..];
-        let end = window_end(text, ahead, capacity);
-        let next = overlap_start(ahead, end, overlap);
+        let at_break = break_end(ahead, capacity, how.breaks);
+        let (end, next) = match at_break {
+            Some(end) => (end, end),
+            None if ahead.len() <= capacity => {
+                pieces.push(Piece {
+                    range: start..text.len(),
+                    context,
+                    tokens: keep(ahead),
+                });
+                return Ok(pieces);
+            }
+            None => {
+                let end = window_end(text, ahead, capacity);
+                (end, overlap_start(ahead, end, how.overlap))
+            }
+        };
         let next_start = floor_char(text, ahead[next].start);
         let range = start..ceil_char(text, ahead[end - 1].end).max(next_start);
         pieces.push(Piece {
             range,
+            context,
             tokens: keep(&ahead[..end]),
         });
         first += next;
@@ -78,21 +112,40 @@ pub(super) fn ids(tokens: &[Token]) -> Vec<u32> {
     tokens.iter().map(|token| token.id).collect()
 }
 
-/// How many of the tokens form the next window: up to a sentence end in the second half of the capacity, else a word
-/// end there, else the capacity. `tokens` is longer than `capacity`.
+/// How many of the tokens stand before the first break that leaves a window no smaller than a quarter of the capacity: small
+/// sections are kept together, and others stand alone.
+fn break_end(tokens: &[Token], capacity: usize, breaks: &[usize]) -> Option<usize> {
+    let least = (capacity / 4).max(1);
+    let from = tokens.get(least - 1)?.start + 1;
+    let &at = breaks.get(breaks.partition_point(|&at| at < from))?;
+    let before = tokens[..tokens.len().min(capacity + 1)].partition_point(|token| token.start < at);
+    (before < tokens.len() && before <= capacity).then_some(before)
+}
+
+/// How many of the tokens form the next window: up to a paragraph's end in the second half of the capacity, else a sentence's
+/// or a line's, else a word's, else the capacity. `tokens` is longer than `capacity`.
 fn window_end(text: &str, tokens: &[Token], capacity: usize) -> usize {
     let half = capacity / 2;
-    let mut word_end = None;
+    let (mut sentence_end, mut word_end) = (None, None);
     for end in (half + 1..=capacity).rev() {
         if !tokens[end].starts_word {
             continue;
         }
-        if ends_sentence(text, &tokens[end - 1], &tokens[end]) {
+        let gap = gap(text, &tokens[end - 1], &tokens[end]);
+        if gap.bytes().filter(|&byte| byte == b'\n').count() > 1 {
             return end;
+        }
+        if sentence_end.is_none() && ends_sentence(text, gap, &tokens[end - 1]) {
+            sentence_end = Some(end);
         }
         word_end = word_end.or(Some(end));
     }
-    word_end.unwrap_or(capacity)
+    sentence_end.or(word_end).unwrap_or(capacity)
+}
+
+/// What stands between two neighbours.
+fn gap<'a>(text: &'a str, token: &Token, next: &Token) -> &'a str {
+    text.get(token.end..next.start).unwrap_or_default()
 }
 
 /// The token that the window after one of `end` tokens starts with: the first word start in the overlap.
@@ -104,9 +157,8 @@ fn overlap_start(tokens: &[Token], end: usize, overlap: Option<usize>) -> usize 
         .unwrap_or(end)
 }
 
-/// Is there a sentence or line end between two neighbours?
-fn ends_sentence(text: &str, token: &Token, next: &Token) -> bool {
-    let gap = text.get(token.end..next.start).unwrap_or_default();
+/// Is there a sentence or line end between a token and its neighbour, where the gap between them is?
+fn ends_sentence(text: &str, gap: &str, token: &Token) -> bool {
     if gap.contains('\n') {
         return true;
     }

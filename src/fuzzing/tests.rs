@@ -215,6 +215,7 @@ fn documents(count: usize, dimension: usize) -> Vec<EmbeddedDocument> {
             id: format!("d-{nth}"),
             text,
             attributes: Attributes {
+                outline: Default::default(),
                 title,
                 source: None,
                 fields,

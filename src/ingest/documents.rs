@@ -1,80 +1,132 @@
-//! The second pass: the documents, one at a time.
+//! Files → documents, one after another, read ahead by a thread of its own.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::plan::Reading;
-use super::read::{self, Record, Records};
-use super::walk::SourceFile;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::contained::Contained;
+use super::plan::{Failure, FileRead, Found};
+use super::queue::{Receiver, Sender, bounded};
+use super::read::{Item, Reader, Record, Stop};
+use super::walk::{SourceFile, place};
 use crate::document::Document;
 use crate::error::{Error, Result};
 
-/// The documents of a plan. Bad records that the plan left out are left out again.
+/// Text that is read ahead, in bytes.
+const AHEAD: usize = 8 << 20;
+/// How many failures a file tells one by one.
+const FAILURES_LISTED: usize = 1_000;
+
+/// The documents of a plan.
 ///
-/// An item is an error where a file can no longer be read or has changed since the plan was made; nothing follows it.
+/// A record or file that cannot be stored is told to [`Sources::on_failure`](super::Sources::on_failure) and left out; without
+/// such a callback, or if that breaks, it is an error, and nothing follows it.
 pub struct Documents {
-    reading: Arc<Reading>,
-    /// The number of the next file.
-    next_file: usize,
-    /// The records of the file before that.
-    records: Option<Records>,
+    queue: Option<Receiver<Read>>,
+    pub(super) found: Arc<Found>,
+    state: Arc<State>,
     is_done: bool,
 }
 
+/// A document on its way, and where its file is.
+struct Read {
+    document: Result<Document>,
+    /// Bytes of all files that were read when it was.
+    bytes: u64,
+    file: usize,
+}
+
+/// What reader and taker both see.
+#[derive(Default)]
+struct State {
+    reading: Mutex<Reading>,
+    /// Numbers of the files in which something failed.
+    failed: Mutex<HashSet<usize>>,
+}
+
+/// How far reading is, as far as its documents are taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reading {
+    /// Files of which documents were taken, or that have none.
+    pub files: u64,
+    /// Bytes of them, of the file in hand too.
+    pub bytes: u64,
+    /// Documents taken.
+    pub documents: u64,
+    /// Bytes of their texts.
+    pub text_bytes: u64,
+    /// The file of the document taken last.
+    pub file: String,
+    /// Records and files that failed.
+    pub failed: u64,
+    /// Files that were read, by their format.
+    pub formats: BTreeMap<&'static str, u64>,
+    /// Files in archives that were passed over, by their extension.
+    pub unknown_extensions: BTreeMap<String, u64>,
+    /// What is worth knowing: a file whose encoding was guessed.
+    pub remarks: Vec<String>,
+}
+
+impl State {
+    fn change(&self, change: impl FnOnce(&mut Reading)) {
+        change(&mut self.reading.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
 impl Documents {
-    pub(super) fn new(reading: Arc<Reading>) -> Self {
+    pub(super) fn new(found: Arc<Found>) -> Self {
         Self {
-            reading,
-            next_file: 0,
-            records: None,
+            queue: None,
+            found,
+            state: Arc::default(),
             is_done: false,
         }
     }
 
-    fn advance(&mut self) -> Result<Option<Document>> {
-        loop {
-            if let Some(records) = &mut self.records {
-                match records.next() {
-                    Some(Ok(record)) if !self.reading.is_left_out(self.next_file - 1, &record) => {
-                        return Ok(Some(record.document));
-                    }
-                    Some(Err(Error::Input { .. })) if self.reading.options.skip_bad => {}
-                    Some(Err(error)) => return Err(error),
-                    Some(Ok(_)) => {}
-                    None => self.records = None,
-                }
-                continue;
-            }
-            let Some((file, stamp)) = self.reading.files.get(self.next_file) else {
-                return Ok(None);
-            };
-            self.next_file += 1;
-            let Some(planned) = stamp else { continue };
-            let opened = read::open(file, &self.reading.options, &Arc::new(AtomicU64::new(0)))?;
-            if opened.stamp != *planned {
-                return Err(changed(file));
-            }
-            self.records = Some(opened.records);
-        }
+    /// How far it is.
+    pub fn reading(&self) -> Reading {
+        let reading = self.state.reading.lock();
+        reading.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn failed_files(&self) -> HashSet<usize> {
+        let failed = self.state.failed.lock();
+        failed.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A second handle, for a callback while the documents are being taken.
+    pub fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.state))
+    }
+
+    fn start(&self) -> Result<Receiver<Read>> {
+        let (sender, receiver) = bounded(AHEAD);
+        let (found, state) = (Arc::clone(&self.found), Arc::clone(&self.state));
+        std::thread::Builder::new()
+            .name("vecdb-read".into())
+            .spawn(move || read_all(&found, &state, &sender))
+            .map_err(|error| {
+                Error::io("start a thread for", std::path::Path::new("reading"))(error)
+            })?;
+        Ok(receiver)
     }
 }
 
-impl Reading {
-    /// The plan saw the same record, so what is left out here was told there.
-    fn is_left_out(&self, file: usize, record: &Record) -> bool {
-        let place = (
-            u32::try_from(file).unwrap_or(u32::MAX),
-            record.line.unwrap_or(0),
-        );
-        self.repeated.contains(&place)
-            || (self.options.skip_bad && record.document.validate().is_err())
-    }
-}
+/// Sees how far [`Documents`] are.
+#[derive(Clone)]
+pub struct Watch(Arc<State>);
 
-fn changed(file: &SourceFile) -> Error {
-    Error::Input {
-        place: file.shown.clone(),
-        what: "it changed after it was checked; run again".into(),
+impl Watch {
+    /// How far they are.
+    pub fn reading(&self) -> Reading {
+        let reading = self.0.reading.lock();
+        reading.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -85,8 +137,252 @@ impl Iterator for Documents {
         if self.is_done {
             return None;
         }
-        let item = self.advance().transpose();
-        self.is_done = !matches!(item, Some(Ok(_)));
-        item
+        let queue = match &self.queue {
+            Some(queue) => queue,
+            None => match self.start() {
+                Ok(queue) => self.queue.insert(queue),
+                Err(error) => {
+                    self.is_done = true;
+                    return Some(Err(error));
+                }
+            },
+        };
+        let next = queue.receive();
+        self.is_done = !matches!(
+            next,
+            Some(Read {
+                document: Ok(_),
+                ..
+            })
+        );
+        let Some(Read {
+            document,
+            bytes,
+            file,
+        }) = next
+        else {
+            let all = self.found.files.iter().map(|file| file.bytes).sum();
+            self.state.change(|reading| {
+                reading.bytes = all;
+                reading.files = self.found.files.len() as u64;
+            });
+            return None;
+        };
+        if let Ok(document) = &document {
+            self.state.change(|reading| {
+                reading.bytes = bytes;
+                reading.files = file as u64 + 1;
+                reading.documents += 1;
+                reading.text_bytes += document.text.len() as u64;
+                reading.file.clone_from(&self.found.files[file].shown);
+            });
+        }
+        Some(document)
+    }
+}
+
+/// The thread that reads.
+fn read_all(found: &Found, state: &State, sender: &Sender<Read>) {
+    let mut before = 0;
+    let mut ids = Ids::default();
+    let options = &found.options;
+    let mut contained = Contained::new(options.reader_process.clone(), options.reader_time);
+    let walked = std::mem::take(&mut *found.bad.lock().unwrap_or_else(PoisonError::into_inner));
+    for error in walked {
+        if fail(found, state, sender, error, 0, 0).is_break() {
+            return;
+        }
+    }
+    for (at, file) in found.files.iter().enumerate() {
+        let one = One {
+            found,
+            state,
+            sender,
+            at,
+            file,
+            ids: &mut ids,
+            bytes_before: before,
+            bytes_read: Arc::default(),
+            told: FileRead {
+                path: file.shown.clone(),
+                format: None,
+                bytes: file.bytes,
+                documents: 0,
+                failures: Vec::new(),
+                failed: 0,
+            },
+        };
+        if one.read(&mut contained).is_break() {
+            return;
+        }
+        before += file.bytes;
+    }
+}
+
+/// One file, being read.
+struct One<'a> {
+    found: &'a Found,
+    state: &'a State,
+    sender: &'a Sender<Read>,
+    at: usize,
+    file: &'a SourceFile,
+    ids: &'a mut Ids,
+    bytes_before: u64,
+    bytes_read: Arc<AtomicU64>,
+    told: FileRead,
+}
+
+impl One<'_> {
+    fn read(mut self, contained: &mut Contained) -> ControlFlow<()> {
+        let options = Arc::clone(&self.found.options);
+        let (file, bytes_read) = (self.file, Arc::clone(&self.bytes_read));
+        // What a reader of records does not expect is a fault of its file, too.
+        let read = AssertUnwindSafe(|| {
+            let mut reader = Reader {
+                options,
+                contained,
+                bytes_read,
+                sink: &mut |item| self.take(item),
+            };
+            reader.file(file)
+        });
+        let end = catch_unwind(read).unwrap_or_else(|_| {
+            let what = "its reader failed on it: the file is damaged".into();
+            let place = file.shown.clone();
+            Err(Stop::Failed(Error::Input { place, what }))
+        });
+        match end {
+            Ok(format) => {
+                self.told.format = format;
+                let is_read = self.told.documents > 0 || self.told.failed == 0;
+                if let Some(format) = format.filter(|_| is_read) {
+                    self.state
+                        .change(|reading| *reading.formats.entry(format.name()).or_default() += 1);
+                }
+            }
+            Err(Stop::Failed(error)) => self.fail(error)?,
+            Err(Stop::Cancelled) => return ControlFlow::Break(()),
+        }
+        self.found.listener.read(&self.told)
+    }
+
+    fn take(&mut self, item: Item) -> ControlFlow<()> {
+        match item {
+            Item::Record(record) => match self.check(record) {
+                Ok(document) => {
+                    self.told.documents += 1;
+                    let weight = document.text.len() + 1_024;
+                    let read = self.bytes_read.load(Ordering::Relaxed);
+                    // An archive's directory is read twice.
+                    let read = read.min(self.file.bytes);
+                    let item = Read {
+                        document: Ok(document),
+                        bytes: self.bytes_before + read,
+                        file: self.at,
+                    };
+                    self.sender.send(item, weight)
+                }
+                Err(error) => self.fail(error),
+            },
+            Item::Failed(error) => self.fail(error),
+            Item::Remark(remark) => {
+                self.state.change(|reading| reading.remarks.push(remark));
+                ControlFlow::Continue(())
+            }
+            Item::PassedOver(extension) => {
+                self.state.change(|reading| {
+                    *reading.unknown_extensions.entry(extension).or_default() += 1;
+                });
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
+    fn fail(&mut self, error: Error) -> ControlFlow<()> {
+        self.told.failed += 1;
+        let failed = self.state.failed.lock();
+        failed
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(self.at);
+        if self.told.failures.len() < FAILURES_LISTED {
+            self.told.failures.push(Failure::of(&error));
+        }
+        fail(
+            self.found,
+            self.state,
+            self.sender,
+            error,
+            self.bytes_before,
+            self.at,
+        )
+    }
+
+    /// The record's document, if it can be stored and its id is new.
+    fn check(&mut self, record: Record) -> Result<Document> {
+        let Record { line, document } = record;
+        let source = document.source.clone();
+        let bad = |what: String| Error::Input {
+            place: source.unwrap_or_else(|| place(&self.file.shown, line)),
+            what,
+        };
+        if let Err(error) = document.validate() {
+            return Err(match error {
+                Error::Document { what, .. } => bad(what),
+                other => other,
+            });
+        }
+        match self.ids.first(&document.id, self.at, line) {
+            None => Ok(document),
+            Some((file, line)) => {
+                let first = place(&self.found.files[file].shown, line);
+                Err(bad(format!(
+                    "the id {:?} is also that of {first}",
+                    document.id
+                )))
+            }
+        }
+    }
+}
+
+/// Tells of a failure; if nobody wants to hear of it, it is the end.
+fn fail(
+    found: &Found,
+    state: &State,
+    sender: &Sender<Read>,
+    error: Error,
+    bytes: u64,
+    file: usize,
+) -> ControlFlow<()> {
+    state.change(|reading| reading.failed += 1);
+    if found.listener.failed(&Failure::of(&error)).is_continue() {
+        return ControlFlow::Continue(());
+    }
+    let end = Read {
+        document: Err(error),
+        bytes,
+        file,
+    };
+    let _ = sender.send(end, 1);
+    ControlFlow::Break(())
+}
+
+/// Where each id was first seen. An id is known by 128 bits of its hash, so memory does not grow with the ids' lengths.
+#[derive(Default)]
+struct Ids(HashMap<u128, (u32, u32)>);
+
+impl Ids {
+    /// The file and line where the id was before.
+    fn first(&mut self, id: &str, file: usize, line: Option<u32>) -> Option<(usize, Option<u32>)> {
+        let file = u32::try_from(file).unwrap_or(u32::MAX);
+        match self.0.entry(xxh3_128(id.as_bytes())) {
+            Entry::Vacant(entry) => {
+                entry.insert((file, line.unwrap_or(0)));
+                None
+            }
+            Entry::Occupied(entry) => {
+                let &(file, line) = entry.get();
+                Some((file as usize, (line > 0).then_some(line)))
+            }
+        }
     }
 }

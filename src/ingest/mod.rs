@@ -1,33 +1,49 @@
 //! Files → documents.
 //!
-//!   paths, readers → walk.rs → files → read/ → records → plan.rs (checked, counted) → documents.rs → Document
+//!   paths, readers → walk.rs → files → read/ → records → documents.rs (checked, counted) → queue.rs → Document
+//!                                        └─ documents with a format of their own → contained.rs → extract/ ┘
 //!
-//! Everything is read twice. The first pass, [`Sources::plan`], parses every record and keeps nothing but a hash of each
-//! id, so bad input is an error before anything is encoded or stored. The second, [`Plan::documents`], streams the
-//! documents in the same order, one record in memory at a time.
+//! A thread reads ahead of who takes the documents, by a bounded number of bytes. One file is read at a time, and one record
+//! of it is in memory, or one whole document where its format is not a stream.
 //!
 //! | file | subject |
 //! |---|---|
 //! | `mod.rs` | what to read and how: [`Sources`] |
+//! | `format.rs` | what a file is, by its bytes and its name: [`Format`] |
 //! | `walk.rs` | paths → the files to read, in a fixed order |
-//! | `spool.rs` | standard input → a temporary file that both passes can read |
+//! | `spool.rs` | standard input → a temporary file |
+//! | `plan.rs` | the files that were found: [`Plan`]; what is told of each |
+//! | `documents.rs` | files → documents: [`Documents`] |
+//! | `standing.rs` | what became of the files that stored documents came from |
+//! | `queue.rs` | from the thread that reads to the one that takes |
 //! | `read/` | one file → records, by format |
 //! | `fields.rs` | JSON object → id, text, title and fields |
-//! | `plan.rs` | the first pass: [`Plan`] |
-//! | `documents.rs` | the second pass: [`Documents`] |
+//! | `contained.rs` | readers in a process or thread of their own, within limits |
+//! | `extract/` | the bytes of a document → its text with its outline |
 //!
 //! # Formats
 //!
-//! | extension | documents | id, where no field gives one |
+//! The bytes tell what a file is, and where they do not, its name does; [`Format`] lists the endings.
+//!
+//! | format | documents | id, where no field gives one |
 //! |---|---|---|
-//! | `.txt` | the whole file | path |
-//! | `.md`, `.markdown` | the whole file, byte for byte; title from front matter or the first heading | path |
-//! | `.jsonl`, `.ndjson` | one JSON object a line; blank lines are passed over | path`#`line |
-//! | `.csv` | one row of a table whose first row names the columns | path`#`line |
+//! | text, code | the whole file | path |
+//! | markdown | the whole file, byte for byte; title from front matter or the first heading | path |
+//! | html, epub, pdf, word, excel, powerpoint, opendocument, rtf, email | its text, with headings, pages and tables | path |
+//! | jsonl | one JSON object a line; blank lines are passed over | path`#`line |
+//! | json | the objects of an array, or the one object | path`#`number, path |
+//! | csv, tsv | one row of a table whose first row names the columns, one of them the text's | path`#`line |
+//! | csv, tsv without such a column | the whole table | path |
+//! | zip, tar | the files in it | path`/`path in it |
+//! | gzip, zstd | what is packed in it | as that |
+//! | a message's attachments | as files of an archive | path`/`name |
 //!
 //! The path in an id is relative to the folder that was named, with `/` between its parts on every platform; for a file
 //! that was named itself it is the file's name. The line is the record's first, counted from 1. These ids stay the same
 //! from version to version, so reading the same folder again updates its documents and adds none twice.
+//!
+//! What a document says of itself becomes its title and the fields `author`, `subject`, `description`, `keywords`, `created`,
+//! `modified`, `language`, `to`, `cc` and `pages`; `format` is the format's name.
 //!
 //! In records, the id is `_id` or else `id` (a string or an integer), the text is `text`, else `content`, else `body`, and
 //! the title is `title`; [`Sources::id_field`] and its like name others, `a.b` reaching into nested objects. Where the text
@@ -38,57 +54,72 @@
 //!   any case is that value, any other is a string; an empty cell is an absent field.
 //!
 //! A byte order mark is dropped, and tells UTF-16. A text or table that is not UTF-8 is read in the legacy encoding that it
-//! seems to have, and [`Plan::remarks`] says so; UTF-8 with a broken byte, and JSON in anything else, are errors. Lines
+//! seems to have, and [`Reading::remarks`] says so; UTF-8 with a broken byte, and JSON in anything else, are errors. Lines
 //! may end with CR LF. In a folder laid out as BEIR does (`corpus.jsonl` beside `queries.jsonl`) only `corpus.jsonl` is
-//! read. Hidden files are passed over.
+//! read. Hidden files are passed over, and so is what a `.gitignore`, `.ignore` or `.vecdbignore` leaves out.
+//!
+//! # What is wrong with a file
+//!
+//! A record, a file in an archive or a whole file that cannot be stored is a [`Failure`]: [`Sources::on_failure`] hears of it
+//! and says whether reading goes on. Documents in the formats that take a parser of their own are read within limits of time,
+//! and in the command of memory too ([`Sources::reader_process`]); an archive that unpacks to very much more than its size is
+//! refused.
 
+mod contained;
 mod documents;
+mod extract;
 mod fields;
+mod format;
 mod plan;
+mod queue;
 mod read;
 mod spool;
+mod standing;
 mod walk;
 
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
 
+use self::contained::Program;
+use self::plan::Listener;
 use crate::error::Result;
 
-pub use documents::Documents;
-pub use plan::{Plan, Scanned, Skipped};
+pub use contained::serve;
+pub use documents::{Documents, Reading, Watch};
+pub use format::Format;
+pub use plan::{Failure, FileRead, Plan};
+pub(crate) use standing::{Standing, Standings};
 
-/// The longest record, line or whole text file that is read, in bytes.
+/// The longest record, line or document that is read, in bytes.
 pub const MAX_RECORD_BYTES: usize = 256 << 20;
-
-/// How a file is cut into documents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Format {
-    /// The whole file is one document.
-    Text,
-    /// The whole file is one document with a title.
-    Markdown,
-    /// One JSON object a line.
-    JsonLines,
-    /// A table with a header row, fields separated by commas.
-    Csv,
-}
 
 /// What to read, and how.
 ///
 /// ```no_run
+/// use std::ops::ControlFlow;
 /// use vecdb::ingest::Sources;
-/// let plan = Sources::new().path("notes/").path("faq.jsonl").text_field("answer").plan()?;
-/// println!("{} documents in {} files", plan.documents, plan.files);
+/// let sources = Sources::new().path("notes/").path("faq.jsonl").text_field("answer");
+/// let plan = sources
+///     .on_failure(|failure| {
+///         eprintln!("{}: {}", failure.place, failure.what);
+///         ControlFlow::Continue(())
+///     })
+///     .plan()?;
+/// println!("{} files", plan.files);
+/// let mut documents = plan.documents();
 /// let db = vecdb::Database::open("notes.vecdb")?;
-/// db.collection("notes")?.ingest(plan.documents(), Default::default())?;
+/// db.collection("notes")?.ingest(documents.by_ref(), Default::default())?;
+/// println!("{} documents", documents.reading().documents);
 /// # Ok::<(), vecdb::Error>(())
 /// ```
 #[derive(Default)]
 pub struct Sources {
     pub(crate) inputs: Vec<Input>,
     pub(crate) options: Options,
+    listener: Listener,
 }
 
 pub(crate) enum Input {
@@ -96,13 +127,38 @@ pub(crate) enum Input {
     Reader(String, Box<dyn Read>),
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub id_field: Option<String>,
     pub text_field: Option<String>,
     pub title_field: Option<String>,
     pub format: Option<Format>,
-    pub skip_bad: bool,
+    pub include: Vec<String>,
+    pub exclude: Vec<String>,
+    pub no_ignore: bool,
+    pub without_headings: bool,
+    reader_process: Option<Program>,
+    reader_time: Duration,
+    /// What any packed file may unpack to, however small it is.
+    unpacked_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            id_field: None,
+            text_field: None,
+            title_field: None,
+            format: None,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            no_ignore: false,
+            without_headings: false,
+            reader_process: None,
+            reader_time: Duration::from_secs(120),
+            unpacked_bytes: 1 << 30,
+        }
+    }
 }
 
 impl Sources {
@@ -120,7 +176,7 @@ impl Sources {
 
     /// Adds what can be read only once, such as standard input; `plan` copies it to a temporary file. `name` stands for
     /// the path in ids, sources and errors. Without [`Sources::format`] it is JSON Lines if its first character is `{`,
-    /// else one text.
+    /// else what its bytes say.
     #[must_use]
     pub fn reader(mut self, name: impl Into<String>, reader: impl Read + 'static) -> Self {
         self.inputs
@@ -149,37 +205,93 @@ impl Sources {
         self
     }
 
-    /// The format of readers and of files that are named themselves. In folders the extension decides.
+    /// The format of readers and of files that are named themselves, whatever their bytes and names say.
     #[must_use]
     pub fn format(mut self, format: Format) -> Self {
         self.options.format = Some(format);
         self
     }
 
-    /// Leaves bad records, and bad files in folders, out, counted and listed in the plan, instead of failing at the first.
-    #[must_use]
-    pub fn skip_bad(mut self, skip: bool) -> Self {
-        self.options.skip_bad = skip;
+    /// In folders, reads only files that match this pattern or another one that is included, as in a `.gitignore`: `*.md` in
+    /// any folder, `/docs/**` from the named folder on.    #[must_use]
+    pub fn include(mut self, glob: impl Into<String>) -> Self {
+        self.options.include.push(glob.into());
         self
     }
 
-    /// The first pass: reads and checks everything, and changes nothing.
-    ///
-    /// # Errors
-    /// [`Error::Input`](crate::Error::Input) naming file, line and reason for the first bad record (broken JSON, no text,
-    /// an empty text, invalid UTF-8, an id that stands twice), unless `skip_bad` is set; in any case for a named file of
-    /// unknown format, and where nothing is found to read. [`Error::Io`](crate::Error::Io) for what is missing, cannot be
-    /// opened (unless `skip_bad` is set), or fails while it is read.
-    pub fn plan(self) -> Result<Plan> {
-        self.plan_with(|_| ControlFlow::Continue(()))
+    /// In folders, leaves out files and folders that match this pattern.
+    #[must_use]
+    pub fn exclude(mut self, glob: impl Into<String>) -> Self {
+        self.options.exclude.push(glob.into());
+        self
     }
 
-    /// As [`Sources::plan`], telling now and then how far it is.
+    /// Reads also what ignore files leave out.
+    #[must_use]
+    pub fn no_ignore(mut self) -> Self {
+        self.options.no_ignore = true;
+        self
+    }
+
+    /// The encoder reads a passage without the headings above it and the header of its table
+    /// ([`Outline::without_context`](crate::Outline::without_context)).
+    #[must_use]
+    pub fn without_headings(mut self) -> Self {
+        self.options.without_headings = true;
+        self
+    }
+
+    /// Told of each record and file that cannot be stored, from the thread that reads; `Break` ends the documents with an
+    /// error. Without it the first one does.
+    #[must_use]
+    pub fn on_failure(
+        mut self,
+        callback: impl FnMut(&Failure) -> ControlFlow<()> + Send + 'static,
+    ) -> Self {
+        self.listener.failure = Some(Mutex::new(Box::new(callback)));
+        self
+    }
+
+    /// Told of each file that was read, from the thread that reads, which is ahead of who takes the documents.
+    #[must_use]
+    pub fn on_file(
+        mut self,
+        callback: impl FnMut(&FileRead) -> ControlFlow<()> + Send + 'static,
+    ) -> Self {
+        self.listener.file = Some(Mutex::new(Box::new(callback)));
+        self
+    }
+
+    /// Reads documents of the formats that take a parser of their own in this program, which must call [`serve`] with its
+    /// standard input and output. It is killed when a document takes too long, and may limit its own memory. Without it they
+    /// are read in a thread, which can be given up but not ended, and whose memory nobody limits.
+    #[must_use]
+    pub fn reader_process(
+        mut self,
+        program: impl Into<PathBuf>,
+        arguments: impl IntoIterator<Item = String>,
+    ) -> Self {
+        self.options.reader_process = Some(Program {
+            path: program.into(),
+            arguments: arguments.into_iter().collect(),
+        });
+        self
+    }
+
+    /// How long reading such a document may take; two minutes if not said.
+    #[must_use]
+    pub fn reader_time(mut self, time: Duration) -> Self {
+        self.options.reader_time = time;
+        self
+    }
+
+    /// Finds the files, and reads nothing of them but what tells their formats.
     ///
     /// # Errors
-    /// Also [`Error::Cancelled`](crate::Error::Cancelled) when `progress` breaks.
-    pub fn plan_with(self, mut progress: impl FnMut(&Scanned) -> ControlFlow<()>) -> Result<Plan> {
-        plan::plan(self, &mut progress)
+    /// [`Error::Io`](crate::Error::Io) for a path that was named and is not there, or cannot be looked at;
+    /// [`Error::Input`](crate::Error::Input) where nothing is found to read, and for a pattern that is none.
+    pub fn plan(self) -> Result<Plan> {
+        plan::plan(self)
     }
 }
 

@@ -16,8 +16,8 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// Reads to the end. The format is a guess by the first character.
-    pub fn copy(name: &str, mut reader: Box<dyn Read>) -> Result<(Self, Format)> {
+    /// Reads to the end. JSON Lines have no name here to tell them by, but their first character.
+    pub fn copy(name: &str, mut reader: Box<dyn Read>) -> Result<(Self, Option<Format>)> {
         let temporary = std::env::temp_dir();
         let mut file =
             tempfile::tempfile().map_err(Error::io("make a temporary file in", &temporary))?;
@@ -42,11 +42,7 @@ impl Spool {
                 .map_err(Error::io("write a temporary file in", &temporary))?;
             bytes += read as u64;
         }
-        let format = if first == Some(b'{') {
-            Format::JsonLines
-        } else {
-            Format::Text
-        };
+        let format = (first == Some(b'{')).then_some(Format::JsonLines);
         Ok((
             Self {
                 file: Arc::new(Mutex::new(file)),
@@ -68,6 +64,18 @@ impl Spool {
 pub(super) struct SpoolReader {
     spool: Spool,
     at: u64,
+}
+
+impl Seek for SpoolReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+            SeekFrom::End(by) => self.spool.bytes.checked_add_signed(by),
+        };
+        self.at = at.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(self.at)
+    }
 }
 
 impl Read for SpoolReader {

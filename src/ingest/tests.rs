@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::document::Document;
@@ -18,10 +19,67 @@ fn folder<C: AsRef<[u8]>>(files: &[(&str, C)]) -> tempfile::TempDir {
     folder
 }
 
+/// What comes of sources: their documents, and what failed.
+struct Outcome {
+    documents: Vec<Document>,
+    failures: Vec<Failure>,
+    reading: Reading,
+}
+
+impl Outcome {
+    fn ids(&self) -> Vec<&str> {
+        self.documents.iter().map(|d| d.id.as_str()).collect()
+    }
+
+    /// The one document.
+    fn one(&self) -> &Document {
+        assert!(self.failures.is_empty(), "{:?}", self.failures);
+        let [document] = self.documents.as_slice() else {
+            panic!("{:?}", self.ids());
+        };
+        document
+    }
+
+    /// Names of the files that failed, without their folders, and what is wrong with them.
+    fn failed(&self) -> Vec<(&str, &str)> {
+        let name = |failure: &Failure| failure.place.rfind(std::path::MAIN_SEPARATOR);
+        let failures = self.failures.iter();
+        failures
+            .map(|failure| {
+                let begin = name(failure).map_or(0, |at| at + 1);
+                (&failure.place[begin..], failure.what.as_str())
+            })
+            .collect()
+    }
+}
+
+fn read(sources: Sources) -> Outcome {
+    let failures = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&failures);
+    let sources = sources.on_failure(move |failure| {
+        heard.lock().expect("no panic").push(failure.clone());
+        ControlFlow::Continue(())
+    });
+    let mut documents = sources.plan().expect("planned").documents();
+    let taken = documents.by_ref().collect::<Result<_>>();
+    let reading = documents.reading();
+    let failures = std::mem::take(&mut *failures.lock().expect("no panic"));
+    assert_eq!(reading.failed, failures.len() as u64);
+    Outcome {
+        documents: taken.expect("failures are heard"),
+        failures,
+        reading,
+    }
+}
+
+fn read_folder(folder: &tempfile::TempDir) -> Outcome {
+    read(Sources::new().path(folder.path()))
+}
+
 fn documents(plan: &Plan) -> Vec<Document> {
     plan.documents()
         .collect::<Result<_>>()
-        .expect("what was planned can be read")
+        .expect("can be read")
 }
 
 fn ids(plan: &Plan) -> Vec<String> {
@@ -31,9 +89,11 @@ fn ids(plan: &Plan) -> Vec<String> {
         .collect()
 }
 
-/// The error, with the folder's path cut out of it.
+/// The error that the documents end with where nobody hears of failures, with the folder's path cut out of it.
 fn fails(sources: Sources, folder: &Path) -> String {
-    let message = sources.plan().expect_err("bad input").to_string();
+    let plan = sources.plan();
+    let error = plan.and_then(|plan| plan.documents().collect::<Result<Vec<_>>>().map(drop));
+    let message = error.expect_err("bad input").to_string();
     message.replace(
         &format!("{}{}", folder.display(), std::path::MAIN_SEPARATOR),
         "",
@@ -41,6 +101,7 @@ fn fails(sources: Sources, folder: &Path) -> String {
 }
 
 mod bad_input;
+mod formats;
 #[cfg(unix)]
 mod links_and_pipes;
 
@@ -58,14 +119,16 @@ fn a_folder_is_read_in_order_with_stable_ids() {
         (".hidden.txt", "H"),
         (".git/x.txt", "H"),
         ("photo.JPG", "x"),
-        ("paper.pdf", "x"),
-        ("b.pdf", "x"),
-        ("Makefile", "x"),
+        ("a.mp3", "x"),
+        ("b.mp3", "x"),
+        ("core", "\0\x01"),
+        ("README", "R"),
     ]);
     let plan = Sources::new().path(folder.path()).plan().expect("planned");
     assert_eq!(
         ids(&plan),
         [
+            "README",
             "a/y.jsonl#2",
             "two",
             "a/z.md",
@@ -74,30 +137,23 @@ fn a_folder_is_read_in_order_with_stable_ids() {
             "c/t.CSV#2"
         ]
     );
-    assert_eq!((plan.files, plan.documents, plan.skipped_count), (5, 6, 0));
-    assert_eq!(
-        plan.text_bytes,
-        documents(&plan)
-            .iter()
-            .map(|document| document.text.len() as u64)
-            .sum::<u64>()
-    );
+    assert_eq!(plan.files, 6);
     let unknown = [
         ("".to_owned(), 1),
         ("jpg".to_owned(), 1),
-        ("pdf".to_owned(), 2),
+        ("mp3".to_owned(), 2),
     ];
     assert_eq!(plan.unknown_extensions, unknown.into());
 
     let all = documents(&plan);
     let shown = |name: &str| Some(folder.path().join(name).display().to_string());
-    assert_eq!(all[0].source, shown("a/y.jsonl").map(|path| path + ":2"));
-    assert_eq!(all[2].source, shown("a/z.md"));
+    assert_eq!(all[1].source, shown("a/y.jsonl").map(|path| path + ":2"));
+    assert_eq!(all[3].source, shown("a/z.md"));
     assert_eq!(
-        (all[2].title.as_deref(), all[2].text.as_str()),
+        (all[3].title.as_deref(), all[3].text.as_str()),
         (Some("Zed"), "# Zed\n\nZ")
     );
-    assert_eq!(all, documents(&plan), "the second pass can be had again");
+    assert_eq!(all, documents(&plan), "they can be had again");
 }
 
 #[test]
@@ -216,12 +272,12 @@ fn a_database_in_the_folder_is_not_read() {
         ("book/b.txt", "b"),
     ]);
     let plan = Sources::new().path(folder.path()).plan().expect("planned");
-    assert_eq!(ids(&plan), ["a.txt", "book/b.txt"]);
+    assert_eq!(ids(&plan), ["a.txt", "book/FORMAT", "book/b.txt"]);
     assert!(plan.remarks[0].contains("notes.vecdb is a vecdb database"));
 }
 
 #[test]
-fn a_reader_is_read_twice_and_its_format_is_guessed() {
+fn a_reader_can_be_read_twice_and_its_format_is_guessed() {
     let read = |text: &'static str| Sources::new().reader("stdin", text.as_bytes());
     let plan = read("\u{feff}\n {\"text\": \"x\"}\n")
         .plan()
@@ -243,8 +299,8 @@ fn a_reader_is_read_twice_and_its_format_is_guessed() {
             .expect("planned")),
         ["stdin#2"]
     );
-    let message = read("").plan().expect_err("nothing").to_string();
-    assert!(message.starts_with("stdin: its text is empty"), "{message}");
+    let message = fails(read(""), Path::new("/"));
+    assert!(message.starts_with("stdin: it is empty"), "{message}");
 }
 
 #[test]
@@ -256,34 +312,107 @@ fn a_reader_longer_than_any_buffer_comes_back_whole() {
         .reader("stdin", std::io::Cursor::new(text))
         .plan()
         .expect("planned");
-    assert_eq!(plan.documents, 40_000);
+    assert_eq!(plan.documents().count(), 40_000);
     for (document, n) in plan.documents().zip(0..) {
         assert_eq!(document.expect("read").text, format!("text {n}"));
     }
 }
 
 #[test]
-fn progress_counts_up_to_all_bytes_and_can_cancel() {
+fn reading_counts_up_to_all_bytes_and_files_are_told() {
     let files = [
-        ("a.jsonl", "{\"text\": \"x\"}\n".repeat(2_000)),
+        ("a.jsonl", "{\"text\": \"x\"}\n".repeat(2_000) + "{"),
         ("b.txt", "b".into()),
+        ("c.txt", String::new()),
     ];
     let folder = folder(&files);
-    let mut told = Vec::new();
-    let plan = Sources::new().path(folder.path()).plan_with(|scanned| {
-        told.push(*scanned);
-        ControlFlow::Continue(())
-    });
-    let last = *told.last().expect("told");
-    assert_eq!(
-        (last.documents, last.bytes),
-        (plan.expect("planned").documents, last.bytes_total)
-    );
-    assert_eq!(last.bytes_total, 2_000 * 14 + 1);
-    assert!(told.len() > 3 && told.is_sorted_by_key(|scanned| (scanned.documents, scanned.bytes)));
-
-    let cancelled = Sources::new()
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&told);
+    let sources = Sources::new()
         .path(folder.path())
-        .plan_with(|_| ControlFlow::Break(()));
-    assert!(matches!(cancelled, Err(Error::Cancelled)));
+        .on_failure(|_| ControlFlow::Continue(()))
+        .on_file(move |file| {
+            heard.lock().expect("no panic").push(file.clone());
+            ControlFlow::Continue(())
+        });
+    let plan = sources.plan().expect("planned");
+    assert_eq!((plan.files, plan.bytes), (3, 2_000 * 14 + 2));
+    let mut documents = plan.documents();
+    let watch = documents.watch();
+    let mut readings = Vec::new();
+    for document in documents.by_ref() {
+        document.expect("read");
+        readings.push(watch.reading());
+    }
+    assert!(readings.is_sorted_by_key(|reading| (reading.files, reading.bytes, reading.documents)));
+    assert!(readings[0].file.ends_with("a.jsonl") && readings[2_000].file.ends_with("b.txt"));
+    let end = documents.reading();
+    assert_eq!((end.files, end.bytes), (plan.files, plan.bytes));
+    assert_eq!(
+        (end.documents, end.text_bytes, end.failed),
+        (2_001, 2_001, 2)
+    );
+    assert_eq!(end.formats, [("jsonl", 1), ("text", 1)].into());
+
+    let told = told.lock().expect("no panic");
+    let files: Vec<_> = told
+        .iter()
+        .map(|file| (file.format, file.documents, file.failed))
+        .collect();
+    let expected = [
+        (Some(Format::JsonLines), 2_000, 1),
+        (Some(Format::Text), 1, 0),
+        (None, 0, 1),
+    ];
+    assert_eq!(files, expected);
+    assert_eq!(told[2].failures[0].what, "it is empty");
+}
+
+#[test]
+fn who_drops_the_documents_ends_the_reading() {
+    let line = format!("{{\"text\": \"{}\"}}\n", "x".repeat(100_000));
+    let folder = folder(&[("a.jsonl", line.repeat(1_000))]);
+    let plan = Sources::new().path(folder.path()).plan().expect("planned");
+    let mut documents = plan.documents();
+    assert!(documents.next().is_some_and(|document| document.is_ok()));
+    let watch = documents.watch();
+    drop(documents);
+    assert_eq!(watch.reading().documents, 1);
+}
+
+#[test]
+fn globs_and_ignore_files_choose() {
+    let folder = folder(&[
+        ("a.md", "a"),
+        ("b.txt", "b"),
+        ("sub/c.md", "c"),
+        ("sub/d.txt", "d"),
+        ("build/e.md", "e"),
+        ("private/f.md", "f"),
+        (".gitignore", "build/\n"),
+        ("sub/.vecdbignore", "d.txt\n"),
+        (".ignore", "private\n"),
+    ]);
+    let of = |choose: fn(Sources) -> Sources| {
+        let plan = choose(Sources::new().path(folder.path())).plan();
+        ids(&plan.expect("planned"))
+    };
+    assert_eq!(of(|all| all), ["a.md", "b.txt", "sub/c.md"]);
+    assert_eq!(of(|all| all.include("*.md")), ["a.md", "sub/c.md"]);
+    assert_eq!(
+        of(|all| all.include("/sub/**").exclude("*.txt")),
+        ["sub/c.md"]
+    );
+    assert_eq!(of(|all| all.exclude("sub")), ["a.md", "b.txt"]);
+    let all = [
+        "a.md",
+        "b.txt",
+        "build/e.md",
+        "private/f.md",
+        "sub/c.md",
+        "sub/d.txt",
+    ];
+    assert_eq!(of(Sources::no_ignore), all);
+    let wrong = Sources::new().path(folder.path()).include("a[").plan();
+    assert!(wrong.expect_err("no glob").to_string().contains("pattern"));
 }

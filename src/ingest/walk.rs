@@ -1,16 +1,20 @@
 //! Paths → the files to read, in a fixed order.
 //!
-//! Folders are read in the order of their file names' bytes. Hidden entries are passed over, links are followed, and a
-//! link that leads back to a folder above itself is passed over with a remark, and so is a vecdb database.
+//! Folders are read in the order of their file names' bytes, by `ignore`, which ripgrep walks by. Hidden entries are passed
+//! over, and what ignore files or the caller's globs leave out; links are followed, and a link that leads back to a folder
+//! above itself is passed over with a remark, and so is a vecdb database.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use walkdir::WalkDir;
+use ignore::overrides::{Override, OverrideBuilder};
+use ignore::{DirEntry, WalkBuilder};
 
+use super::format::{BEGINNING, Seen, see};
 use super::spool::Spool;
 use super::{Format, Input, Options};
 use crate::error::{Error, Result};
@@ -22,7 +26,9 @@ pub(super) struct SourceFile {
     pub shown: String,
     /// What its documents' ids begin with, see the module's table.
     pub id: String,
-    pub format: Format,
+    /// What it was said to be; else its bytes and its name tell.
+    pub format: Option<Format>,
+    pub bytes: u64,
     pub content: Content,
 }
 
@@ -44,7 +50,9 @@ pub(super) enum Content {
 #[derive(Default)]
 pub(super) struct Found {
     pub files: Vec<SourceFile>,
-    /// What cannot be read, under `skip_bad`.
+    /// Folders that were named, as they are shown.
+    pub roots: Vec<String>,
+    /// What cannot be read.
     pub bad: Vec<Error>,
     pub unknown_extensions: BTreeMap<String, u64>,
     pub remarks: Vec<String>,
@@ -54,7 +62,7 @@ pub(super) fn walk(inputs: Vec<Input>, options: &Options) -> Result<Found> {
     let mut found = Found::default();
     let mut names = Vec::new();
     for input in inputs {
-        // What was named itself must be there, `skip_bad` or not: it may be a slip of the pen.
+        // What was named itself must be there: it may be a slip of the pen.
         match input {
             Input::Path(path) => {
                 names.push(path.display().to_string());
@@ -78,6 +86,7 @@ impl Found {
     fn path(&mut self, path: &Path, options: &Options) -> Result<()> {
         let metadata = fs::metadata(path).map_err(Error::io("read", path))?;
         if metadata.is_dir() {
+            self.roots.push(path.display().to_string());
             return self.folder(path, options);
         }
         let shown = path.display().to_string();
@@ -91,23 +100,14 @@ impl Found {
             let file = fs::File::open(path).map_err(Error::io("open", path))?;
             return self.spool(shown, id, Box::new(file), options);
         }
-        let format = options.format.or_else(|| Format::of_path(path)).ok_or_else(|| {
-            let what = format!("its format is not known by its name; {KNOWN} are read; say which one it is by `--format`");
-            Error::Input { place: shown.clone(), what }
-        })?;
-        self.push(shown, id, format, path);
-        Ok(())
-    }
-
-    /// What can be read as often as it is needed.
-    fn push(&mut self, shown: String, id: String, format: Format, path: &Path) {
-        let content = Content::File(path.to_path_buf());
         self.files.push(SourceFile {
             shown,
             id,
-            format,
-            content,
+            format: options.format,
+            bytes: metadata.len(),
+            content: Content::File(path.to_path_buf()),
         });
+        Ok(())
     }
 
     /// What can be read only once.
@@ -122,98 +122,96 @@ impl Found {
         self.files.push(SourceFile {
             shown,
             id,
-            format: options.format.unwrap_or(guessed),
+            format: options.format.or(guessed),
+            bytes: spool.bytes,
             content: Content::Spool(spool),
         });
         Ok(())
     }
 
     fn folder(&mut self, root: &Path, options: &Options) -> Result<()> {
-        let mut entries = WalkDir::new(root)
-            .follow_links(true)
-            .sort_by_file_name()
-            .into_iter();
-        while let Some(entry) = entries.next() {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    let result = self.unreadable(root, error);
-                    self.leave_out(result, options)?;
-                    continue;
-                }
-            };
-            let is_folder = entry.file_type().is_dir();
-            if entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".") {
-                if is_folder {
-                    entries.skip_current_dir();
-                }
-                continue;
-            }
-            if is_folder && is_database(entry.path()) {
-                entries.skip_current_dir();
-                self.remarks.push(format!(
-                    "{} is a vecdb database and is not read",
-                    entry.path().display()
-                ));
-                continue;
-            }
-            let result = if is_folder && is_beir(entry.path()) {
-                entries.skip_current_dir();
-                self.remarks.push(format!(
-                    "{} is laid out as BEIR does: only its corpus.jsonl is read",
-                    entry.path().display()
-                ));
-                self.file(root, &entry.path().join("corpus.jsonl"))
-            } else if entry.file_type().is_file() {
-                self.file(root, entry.path())
-            } else {
-                Ok(())
-            };
-            self.leave_out(result, options)?;
+        // What is not walked into, and what is read instead of it.
+        let apart = Apart::default();
+        let mut walk = WalkBuilder::new(root);
+        if !options.no_ignore {
+            walk.add_custom_ignore_filename(".vecdbignore");
         }
-        Ok(())
-    }
-
-    fn leave_out(&mut self, result: Result<()>, options: &Options) -> Result<()> {
-        match result {
-            Err(error) if options.skip_bad => self.bad.push(error),
-            result => result?,
+        walk.follow_links(true)
+            .ignore(!options.no_ignore)
+            .git_ignore(!options.no_ignore)
+            .parents(!options.no_ignore)
+            .git_global(false)
+            .git_exclude(false)
+            // A folder of notes is seldom a repository.
+            .require_git(false)
+            .overrides(overrides(root, options)?)
+            .sort_by_file_name(OsStr::cmp)
+            .filter_entry({
+                let apart = Arc::clone(&apart);
+                move |entry| is_entered(entry, &apart)
+            });
+        // What is named itself is not asked by the walk.
+        let walk = is_entered_folder(root, &apart).then(|| walk.build());
+        for entry in walk.into_iter().flatten() {
+            let result = match entry {
+                Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
+                    self.file(root, entry.path())
+                }
+                Ok(_) => Ok(()),
+                Err(error) => self.unreadable(root, error),
+            };
+            self.bad.extend(result.err());
+        }
+        let (remarks, files) = std::mem::take(&mut *lock(&apart));
+        self.remarks.extend(remarks);
+        for path in files {
+            let result = self.file(root, &path);
+            self.bad.extend(result.err());
         }
         Ok(())
     }
 
     /// A file found in a folder.
     fn file(&mut self, root: &Path, path: &Path) -> Result<()> {
-        let Some(format) = Format::of_path(path) else {
-            let extension = path
-                .extension()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .to_lowercase();
-            *self.unknown_extensions.entry(extension).or_default() += 1;
-            return Ok(());
-        };
+        let metadata = fs::metadata(path).map_err(Error::io("read", path))?;
+        if Format::of_path(path).is_none() {
+            let mut beginning = Vec::new();
+            let file = fs::File::open(path).map_err(Error::io("open", path))?;
+            file.take(BEGINNING as u64)
+                .read_to_end(&mut beginning)
+                .map_err(Error::io("read", path))?;
+            if !is_wanted(path, &beginning) {
+                *self.unknown_extensions.entry(extension(path)).or_default() += 1;
+                return Ok(());
+            }
+        }
         let relative = path.strip_prefix(root).unwrap_or(path);
         let parts: Option<Vec<_>> = relative.iter().map(OsStr::to_str).collect();
         let id = parts.ok_or_else(|| name_not_utf8(path))?.join("/");
-        let shown = path.display().to_string();
-        self.push(shown, id, format, path);
+        self.files.push(SourceFile {
+            shown: path.display().to_string(),
+            id,
+            format: None,
+            bytes: metadata.len(),
+            content: Content::File(path.to_path_buf()),
+        });
         Ok(())
     }
 
-    fn unreadable(&mut self, root: &Path, error: walkdir::Error) -> Result<()> {
-        let path = error.path().unwrap_or(root).to_path_buf();
-        if let Some(above) = error.loop_ancestor() {
-            self.remarks.push(format!(
-                "{} leads back to {} and is not followed",
-                path.display(),
-                above.display()
-            ));
-            return Ok(());
-        }
-        let source = error
-            .into_io_error()
-            .unwrap_or_else(|| std::io::Error::other("the folder cannot be walked"));
+    fn unreadable(&mut self, root: &Path, error: ignore::Error) -> Result<()> {
+        let (path, error) = unwrapped(root.to_path_buf(), error);
+        let source = match error {
+            ignore::Error::Loop { ancestor, child } => {
+                self.remarks.push(format!(
+                    "{} leads back to {} and is not followed",
+                    child.display(),
+                    ancestor.display()
+                ));
+                return Ok(());
+            }
+            ignore::Error::Io(source) => source,
+            error => std::io::Error::other(error.to_string()),
+        };
         if source.kind() == std::io::ErrorKind::NotFound && path.is_symlink() {
             self.remarks
                 .push(format!("{} is a link that leads nowhere", path.display()));
@@ -237,11 +235,96 @@ impl Found {
         } else {
             format!("; it holds {}", seen.join(", "))
         };
-        format!("there is nothing to read{seen}; {KNOWN} are read")
+        let names: Vec<_> = Format::ALL.iter().map(|format| format.name()).collect();
+        format!(
+            "there is nothing to read{seen}; these formats are read: {}",
+            names.join(", ")
+        )
     }
 }
 
-const KNOWN: &str = ".txt, .md, .markdown, .jsonl, .ndjson and .csv";
+/// Is a file read that nobody named? If its name says what it is, or its bytes say that it is a document, or if it is a text
+/// without an ending, as README is. Archives go by many other names, and are the matter of programs then.
+pub(super) fn is_wanted(path: &Path, beginning: &[u8]) -> bool {
+    if Format::of_path(path).is_some() {
+        return true;
+    }
+    match see(beginning) {
+        Seen::Format(Format::Zip | Format::Tar | Format::Gzip | Format::Zstandard) => false,
+        Seen::Format(_) => true,
+        Seen::Text => path.extension().is_none() && !beginning.is_empty(),
+        Seen::Foreign(_) | Seen::Binary => false,
+    }
+}
+
+/// In lower case; nothing where there is none.
+pub(super) fn extension(path: &Path) -> String {
+    let extension = path.extension().unwrap_or_default();
+    extension.to_string_lossy().to_lowercase()
+}
+
+/// Remarks, and files that are read instead of the folder that they are in.
+type Apart = Arc<Mutex<(Vec<String>, Vec<PathBuf>)>>;
+
+fn lock(apart: &Apart) -> std::sync::MutexGuard<'_, (Vec<String>, Vec<PathBuf>)> {
+    apart.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Files are taken, and folders walked into, but for those that are read in another way or not at all.
+fn is_entered(entry: &DirEntry, apart: &Apart) -> bool {
+    // A glob that includes would include what is hidden, too.
+    if entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".") {
+        return false;
+    }
+    !entry.file_type().is_some_and(|kind| kind.is_dir()) || is_entered_folder(entry.path(), apart)
+}
+
+fn is_entered_folder(path: &Path, apart: &Apart) -> bool {
+    if is_database(path) {
+        let remark = format!("{} is a vecdb database and is not read", path.display());
+        lock(apart).0.push(remark);
+        return false;
+    }
+    if is_beir(path) {
+        let remark = format!(
+            "{} is laid out as BEIR does: only its corpus.jsonl is read",
+            path.display()
+        );
+        let mut apart = lock(apart);
+        apart.0.push(remark);
+        apart.1.push(path.join("corpus.jsonl"));
+        return false;
+    }
+    true
+}
+
+/// The caller's globs; where a glob includes, only what some glob includes is read.
+fn overrides(root: &Path, options: &Options) -> Result<Override> {
+    let wrong = |glob: &str, error: ignore::Error| Error::Input {
+        place: glob.to_owned(),
+        what: format!("this is no pattern for file names: {error}"),
+    };
+    let mut builder = OverrideBuilder::new(root);
+    for glob in &options.include {
+        builder.add(glob).map_err(|error| wrong(glob, error))?;
+    }
+    for glob in &options.exclude {
+        let without = format!("!{glob}");
+        builder.add(&without).map_err(|error| wrong(glob, error))?;
+    }
+    builder.build().map_err(|error| wrong("", error))
+}
+
+/// The path that an error is about, and what it says of it.
+fn unwrapped(path: PathBuf, error: ignore::Error) -> (PathBuf, ignore::Error) {
+    match error {
+        ignore::Error::WithPath { path, err } => unwrapped(path, *err),
+        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => {
+            unwrapped(path, *err)
+        }
+        error => (path, error),
+    }
+}
 
 fn name_not_utf8(path: &Path) -> Error {
     Error::Input {

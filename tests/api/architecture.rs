@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 const STAGES: [&str; 4] = ["ingest", "encoder", "segment", "store"];
 /// What a stage may name of this crate, beside itself.
-const LEAVES: [&str; 7] = [
-    "error", "document", "vector", "filter", "home", "random", "scratch",
+const LEAVES: [&str; 8] = [
+    "error", "document", "vector", "filter", "home", "outline", "random", "scratch",
 ];
 
 fn sources(folder: &Path) -> Vec<(PathBuf, String)> {

@@ -26,7 +26,7 @@ fn json_counts_what_happened() {
     for (key, value) in [
         ("files", 1),
         ("documents", 2),
-        ("skipped", 0),
+        ("failed", 0),
         ("added", 2),
         ("updated", 0),
         ("unchanged", 0),
@@ -76,16 +76,34 @@ fn a_dry_run_reads_everything_and_makes_nothing() {
     let place = Place::empty();
     place.write("two.jsonl", TWO);
     let ran = place.run("ingest two.jsonl --dry-run").exits(0);
-    assert_eq!(ran.out, "2 documents in 1 file, 44 B of text\n");
+    assert!(
+        ran.out
+            .starts_with("2 documents in 1 file, 44 B of text\n1 jsonl\n2 passages of "),
+        "{}",
+        ran.out
+    );
     let plan = place
         .run("ingest two.jsonl --dry-run --json")
         .exits(0)
         .object();
-    assert_eq!(
-        plan,
-        serde_json::json!({"files": 1, "documents": 2, "text_bytes": 44, "skipped": 0})
+    for (key, value) in [
+        ("files", 1),
+        ("documents", 2),
+        ("text_bytes", 44),
+        ("failed", 0),
+        ("passages", 2),
+    ] {
+        assert_eq!(plan[key], value, "{key} in {plan}");
+    }
+    let tokens = plan["tokens"].as_u64().expect("an encoder is there");
+    assert!(
+        plan["seconds"]
+            .as_f64()
+            .is_some_and(|seconds| seconds > 0.0)
     );
     assert!(!place.db().exists());
+    let added = place.run("ingest two.jsonl --json").exits(0).object();
+    assert_eq!(added["tokens"], tokens, "it costs what was told");
 }
 
 #[test]
@@ -112,10 +130,11 @@ fn a_folder_is_walked_and_other_files_are_named() {
         "id,text,year\nrow1,Steam lifts the lid.,1679\n",
     );
     place.write("texts/picture.png", [0x89, b'P', b'N', b'G']);
-    place
-        .run("ingest texts")
-        .exits(0)
-        .says(&["added 3 passages of 3 documents from 3 files", ".png (1)"]);
+    place.run("ingest texts").exits(0).says(&[
+        "added 3 passages of 3 documents from 3 files",
+        "read 1 csv, 1 markdown, 1 text",
+        ".png (1)",
+    ]);
     assert_eq!(
         place.run("get row1 --json").exits(0).object()["fields"]["year"],
         1679
@@ -141,27 +160,125 @@ fn keys_can_be_named() {
     assert_eq!(document["title"], "Why do lakes freeze from the top?");
 }
 
+const BAD: &str = "{\"id\": \"a\", \"text\": \"good\"}\n{\"id\": \"b\", \"text\": \n{\"id\": \"c\", \"text\": \"good too\"}\n";
+
 #[test]
-fn a_broken_line_is_named_and_nothing_is_stored() {
+fn a_broken_line_is_named_and_the_others_are_stored() {
     let place = Place::empty();
-    place.write("bad.jsonl", "{\"id\": \"a\", \"text\": \"good\"}\n{\"id\": \"b\", \"text\": \n{\"id\": \"c\", \"text\": \"good too\"}\n");
-    place.run("ingest bad.jsonl").fails_saying(&["bad.jsonl:2"]);
-    assert!(
-        !place.db().exists(),
-        "the first pass ends before a database is made"
+    place.write("bad.jsonl", BAD);
+    let ran = place.run("ingest bad.jsonl --json").exits(2);
+    let (added, words) = (
+        ran.object(),
+        ["failed: bad.jsonl:2", "added 2 passages", "(1 failed)"],
     );
+    assert_eq!((&added["failed"], &added["added"]), (&1.into(), &2.into()));
+    ran.says(&words);
+    assert_eq!(place.run("list --json").exits(0).objects().len(), 2);
+    // Still there, and told, when nothing is new.
+    place
+        .run("ingest bad.jsonl -q")
+        .exits(2)
+        .says(&["failed: bad.jsonl:2"]);
+    place.run("ingest bad.jsonl --keep-going").exits(0);
 }
 
 #[test]
-fn bad_lines_are_skipped_where_that_is_asked_for() {
+fn a_report_tells_of_each_file() {
     let place = Place::empty();
-    place.write("bad.jsonl", "{\"id\": \"a\", \"text\": \"good\"}\n{\"id\": \"b\", \"text\": \n{\"id\": \"c\", \"text\": \"good too\"}\n");
-    place.run("ingest bad.jsonl --skip-bad").exits(0).says(&[
-        "skipped bad.jsonl:2",
-        "2 documents",
-        "1 skipped",
-    ]);
-    assert_eq!(place.run("list --json").exits(0).objects().len(), 2);
+    std::fs::create_dir(place.path("pile")).expect("a folder");
+    place.write("pile/a.txt", "The tide comes twice a day.");
+    place.write("pile/bad.jsonl", BAD);
+    place.write("pile/c.pdf", "words");
+    place.run("ingest pile --report report.jsonl").exits(2);
+    let report = std::fs::read_to_string(place.path("report.jsonl")).expect("written");
+    let lines = report
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"));
+    let lines: Vec<serde_json::Value> = lines.collect();
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            (
+                line["format"].as_str(),
+                line["documents"].as_u64(),
+                line["failed"].as_u64(),
+            )
+        })
+        .collect();
+    let expected = [
+        (Some("text"), Some(1), Some(0)),
+        (Some("jsonl"), Some(2), Some(1)),
+        (None, Some(0), Some(1)),
+    ];
+    assert_eq!(told, expected);
+    assert!(
+        lines[1]["failures"][0]["place"]
+            .as_str()
+            .is_some_and(|place| place.contains("bad.jsonl:2:"))
+    );
+    place
+        .run("ingest pile --report /no/such/folder/r.jsonl")
+        .fails_saying(&["/no/such/folder/r.jsonl"]);
+}
+
+#[test]
+fn hits_say_their_page_and_headings() {
+    let place = Place::empty();
+    let document = format!(
+        "{}/tests/documents/testEXCEL.xlsx",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    place.run_args(["ingest", &document]).exits(0);
+    let hit = place.run("query numbers --json").exits(0).object();
+    assert_eq!(hit["page"], 1);
+    assert_eq!(hit["headings"], serde_json::json!(["Feuil1"]));
+    assert_eq!(hit["fields"]["format"], "excel");
+    let shown = place.run("query numbers").exits(0).out;
+    assert!(shown.contains("page 1 › Feuil1"), "{shown}");
+}
+
+#[test]
+fn renamed_files_are_known_again_and_gone_ones_stay_until_they_are_pruned() {
+    let place = Place::empty();
+    std::fs::create_dir(place.path("pile")).expect("a folder");
+    place.write("pile/a.txt", "The tide comes twice a day.");
+    place.write("pile/b.txt", "Bees dance to show the way.");
+    place.write("pile/c.jsonl", TWO);
+    place.run("ingest pile").exits(0);
+    std::fs::rename(place.path("pile/a.txt"), place.path("pile/z.txt")).expect("renamed");
+    std::fs::remove_file(place.path("pile/b.txt")).expect("removed");
+    place.write("pile/c.jsonl", TWO.lines().next().expect("a line"));
+
+    let again = place.run("ingest pile --json").exits(0).object();
+    for (key, value) in [
+        ("added", 1),
+        ("reused", 1),
+        ("tokens", 0),
+        ("renamed", 1),
+        ("pruned", 0),
+    ] {
+        assert_eq!(again[key], value, "{key} in {again}");
+    }
+    let ids = || {
+        let listed = place.run("list --json").exits(0).objects();
+        let mut ids: Vec<_> = listed.iter().map(|d| d["id"].to_string()).collect();
+        ids.sort();
+        ids.join(" ")
+    };
+    assert_eq!(ids(), "\"a\" \"b\" \"b.txt\" \"z.txt\"");
+    // What a pattern leaves out is not gone, and neither is what failed.
+    place
+        .run("ingest pile --prune --include nothing.txt")
+        .exits(2);
+    place.write("pile/c.jsonl", "{");
+    place.run("ingest pile --prune").exits(2);
+    assert_eq!(ids(), "\"a\" \"b\" \"z.txt\"");
+    place.write("pile/c.jsonl", TWO.lines().next().expect("a line"));
+    place
+        .run("ingest pile --prune")
+        .exits(0)
+        .says(&["1 pruned"]);
+    assert_eq!(ids(), "\"a\" \"z.txt\"");
 }
 
 #[test]
@@ -173,7 +290,8 @@ fn an_id_twice_in_one_batch_is_an_error() {
     );
     place
         .run("ingest twice.jsonl")
-        .fails_saying(&["twice.jsonl:2", "\"a\""]);
+        .exits(2)
+        .says(&["twice.jsonl:2", "\"a\""]);
 }
 
 #[test]
@@ -182,7 +300,8 @@ fn an_empty_text_is_an_error_at_its_line() {
     place.write("empty.jsonl", "{\"id\": \"a\", \"text\": \"  \"}\n");
     place
         .run("ingest empty.jsonl")
-        .fails_saying(&["empty.jsonl:1", "empty"]);
+        .exits(2)
+        .says(&["empty.jsonl:1", "empty"]);
 }
 
 #[test]
@@ -194,11 +313,13 @@ fn bytes_that_are_not_utf_8_are_an_error_at_their_line() {
     );
     place
         .run("ingest latin.jsonl")
-        .fails_saying(&["latin.jsonl:2", "UTF-8"]);
+        .exits(2)
+        .says(&["latin.jsonl:2", "UTF-8"]);
     place.write("broken.txt", b"caf\xe9\0");
     place
         .run("ingest broken.txt")
-        .fails_saying(&["broken.txt", "UTF-8"]);
+        .exits(2)
+        .says(&["broken.txt", "UTF-8"]);
 }
 
 #[test]
@@ -272,10 +393,7 @@ fn a_signal_ends_an_ingestion_in_order_and_the_same_command_goes_on() {
         crate::command::Ran::from(child.wait_with_output().expect("the binary ends")).exits(130);
     assert_eq!(ran.object()["interrupted"], true);
     let stored = place.run("list --json").objects().len();
-    ran.says(&[
-        "stopped: ",
-        &format!("{stored} of 4,000 documents are stored"),
-    ]);
+    ran.says(&["stopped: ", "documents are stored, of 1 of 1 files"]);
     assert!(stored < 4_000, "the signal came too late to show anything");
 
     // The same order again: what is stored is passed over, and ten more are added.

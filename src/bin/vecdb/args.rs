@@ -9,7 +9,7 @@ use vecdb::encoder::{Device, Precision};
 
 use crate::{
     check, compact, completions, delete, demo, doctor, eval, export, get, import, ingest, list,
-    migrate, model, query, setup, snapshot, stats, text,
+    migrate, model, query, read_documents, setup, snapshot, stats, text,
 };
 
 /// The collection that is meant where none is named.
@@ -124,6 +124,9 @@ pub enum Command {
     /// Set up, ingest the sample collection and run real queries
     #[command(after_help = demo::AFTER_HELP)]
     Demo,
+    /// Reads documents for `ingest`, in a process of its own
+    #[command(hide = true)]
+    ReadDocuments(read_documents::Arguments),
     /// Add files to a collection
     #[command(after_help = ingest::AFTER_HELP)]
     Ingest(ingest::Arguments),

@@ -75,14 +75,12 @@ pub fn run(global: &Global, output: &mut Output) -> Result<Outcome, Failure> {
     let path = kept.map_or_else(|| temporary.path().join("demo.vecdb"), Path::to_path_buf);
     let database = global.options().open(path)?;
     let collection = database.collection(global.collection_name())?;
-    let plan = load::plan(
-        Sources::new()
-            .reader("notes.jsonl", NOTES)
-            .format(Format::JsonLines),
-        output,
-    )?;
-    let ingested = load::store(&plan, &collection, None, None, output)?;
-    output.note(format_args!("{}\n", load::summary(&plan, &ingested)));
+    let plan = Sources::new()
+        .reader("notes.jsonl", NOTES)
+        .format(Format::JsonLines)
+        .plan()?;
+    let ingested = load::store(&plan, &collection, &load::Settings::default(), output)?;
+    output.note(format_args!("{}\n", load::summary(&ingested)));
 
     let mut all_answered = true;
     for question in &QUESTIONS {

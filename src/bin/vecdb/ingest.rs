@@ -1,39 +1,59 @@
 //! `vecdb ingest`: files into a collection.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
-use vecdb::ingest::{Format, Plan, Sources};
-use vecdb::{Added, Merging};
+use vecdb::encoder::{Encoder, Window};
+use vecdb::ingest::{FileRead, Format, Plan, Reading, Sources};
+use vecdb::{Added, Merging, Synced};
 
 use crate::args::Global;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupt;
-use crate::load;
+use crate::load::{self, Failures, Ingested};
 use crate::output::Output;
+use crate::progress::Meter;
 use crate::text;
 use crate::tidy::tidy;
 
 pub const AFTER_HELP: &str = "\
-Reads .txt, .md, .jsonl and .csv. Everything is read and checked before the first document is stored. A document whose id \
-is there already is replaced; one that is there already and equal is left alone, so the same command can be run again at any \
-time: it adds what is new and encodes nothing twice, no passage either that is there in another document.
+Reads texts, Markdown, source code, HTML, EPUB, PDF, Word, Excel, PowerPoint, OpenDocument, RTF, e-mail, CSV, TSV, JSON and \
+JSON Lines, also packed (gz, zst) and in archives (zip, tar). The bytes tell a file's format, and its name where they do not. A \
+document whose id is there already is replaced; one that is there already and equal is left alone, so the same command can be \
+run again at any time: it adds what is new and encodes nothing twice, no passage either that is there in another document. A \
+file that cannot be read is told in a line and does not stop the others.
 
 Examples:
   vecdb ingest notes/ --db notes.vecdb
+  vecdb ingest notes/ --prune                   and delete what is gone from there
+  vecdb ingest papers/ --include '*.pdf' --report papers.jsonl
   vecdb ingest faq.jsonl --text-field answer --title-field question --dry-run
-  curl -s https://example.org/items.jsonl | vecdb ingest - --skip-bad
+  curl -s https://example.org/items.jsonl | vecdb ingest - --keep-going
   vecdb ingest scifact/ -c scifact              a folder in BEIR's layout
 
 With --json, one object:
-  {\"files\": 37, \"documents\": 300, \"text_bytes\": 401234, \"skipped\": 0,
-   \"added\": 280, \"updated\": 15, \"unchanged\": 5, \"passages\": 1204,
-   \"reused\": 104, \"tokens\": 98765, \"seconds\": 12.3, \"interrupted\": false}
-  with --dry-run only files, documents, text_bytes and skipped.
+  {\"files\": 37, \"formats\": {\"markdown\": 36, \"pdf\": 1}, \"documents\": 300,
+   \"text_bytes\": 401234, \"failed\": 0, \"added\": 280, \"updated\": 15,
+   \"unchanged\": 5, \"renamed\": 0, \"pruned\": 0, \"passages\": 1204, \"reused\": 104,
+   \"tokens\": 98765, \"seconds\": 12.3, \"interrupted\": false}
+  with --dry-run files to failed, and passages, tokens and seconds to come,
+  which are null where there is no encoder to tell them.
+--report writes an object a line for each file:
+  {\"path\": \"…\", \"format\": \"pdf\" or null, \"bytes\": 1234, \"documents\": 1,
+   \"failed\": 0, \"failures\": [{\"place\": \"…\", \"what\": \"…\"}]}
 
-Exit codes: 0 done, 2 error, 130 ended by a signal (what was stored stays; run it again to go on).";
+Exit codes: 0 done, 2 error or a file failed (with --keep-going only an error), 130 ended by a signal (what was stored stays; \
+run it again to go on).";
+
+/// Memory of a process that reads documents: a PDF of 256 MB with some room to take it apart.
+const READER_MEMORY: u64 = 3 << 30;
 
 /// What to read, and how.
 #[derive(Args, Debug)]
@@ -50,13 +70,31 @@ pub struct Arguments {
     /// The key or column that holds the title [default: title]
     #[arg(long, value_name = "NAME")]
     pub title_field: Option<String>,
-    /// The format of stdin and of files named here; in folders the extension decides
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub format: Option<FormatName>,
-    /// Leave bad records out, and list them, instead of stopping at the first
+    /// The format of stdin and of files named here, whatever they look like
+    #[arg(long, value_parser = formats(), hide_possible_values = true, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// In folders, only files that match, as in a .gitignore; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// In folders, no files that match; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Read also what .gitignore, .ignore and .vecdbignore leave out
     #[arg(long)]
-    pub skip_bad: bool,
-    /// Read and check everything, and store nothing
+    pub no_ignore: bool,
+    /// Encode passages without the headings above them
+    #[arg(long)]
+    pub no_headings: bool,
+    /// Delete documents whose file or record is gone from these paths
+    #[arg(long)]
+    pub prune: bool,
+    /// Exit with 0 though files failed
+    #[arg(long)]
+    pub keep_going: bool,
+    /// Write what became of each file, as JSON Lines
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Read and check everything, count its cost, and store nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Memory for documents in hand and for merging, beside the model's [default: 2G]
@@ -64,45 +102,43 @@ pub struct Arguments {
     pub max_memory: Option<u64>,
 }
 
-/// A format as it is typed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum FormatName {
-    /// A file is one document
-    Text,
-    /// A file is one document with a title
-    Markdown,
-    /// One JSON object a line
-    Jsonl,
-    /// A table with a header row
-    Csv,
-}
-
-impl From<FormatName> for Format {
-    fn from(name: FormatName) -> Self {
-        match name {
-            FormatName::Text => Self::Text,
-            FormatName::Markdown => Self::Markdown,
-            FormatName::Jsonl => Self::JsonLines,
-            FormatName::Csv => Self::Csv,
-        }
-    }
+/// Formats by their names, and by endings of files.
+fn formats() -> impl TypedValueParser<Value = Format> {
+    let names = Format::ALL.iter().map(|format| {
+        let endings = format.extensions().iter();
+        let others = endings.filter(|&&ending| ending != format.name());
+        PossibleValue::new(format.name()).aliases(others.copied())
+    });
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Format>())
 }
 
 #[derive(Serialize)]
-struct PlanObject {
+struct ReadObject<'a> {
     files: u64,
+    formats: &'a std::collections::BTreeMap<&'static str, u64>,
     documents: u64,
     text_bytes: u64,
-    skipped: u64,
+    failed: u64,
 }
 
 #[derive(Serialize)]
-struct IngestedObject {
+struct CostObject<'a> {
     #[serde(flatten)]
-    plan: PlanObject,
+    read: ReadObject<'a>,
+    passages: Option<u64>,
+    tokens: Option<u64>,
+    seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct IngestedObject<'a> {
+    #[serde(flatten)]
+    read: ReadObject<'a>,
     added: u64,
     updated: u64,
     unchanged: u64,
+    renamed: u64,
+    pruned: u64,
     passages: u64,
     reused: u64,
     tokens: u64,
@@ -110,7 +146,23 @@ struct IngestedObject {
     interrupted: bool,
 }
 
-/// Checks the files, then stores their documents.
+#[derive(Serialize)]
+struct FileObject<'a> {
+    path: &'a str,
+    format: Option<&'static str>,
+    bytes: u64,
+    documents: u64,
+    failed: u64,
+    failures: Vec<FailureObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct FailureObject<'a> {
+    place: &'a str,
+    what: &'a str,
+}
+
+/// Reads the files, and stores their documents.
 pub fn run(
     arguments: &Arguments,
     global: &Global,
@@ -120,22 +172,40 @@ pub fn run(
         // Not only after minutes of reading.
         global.database_path()?;
     }
-    let plan = load::plan(sources(arguments), output)?;
-    load::tell_what_is_left_out(&plan, output);
-    if arguments.dry_run {
-        if output.json {
-            output.object(&plan_object(&plan))?;
-        } else {
-            output.line(format_args!(
-                "{} in {}, {} of text",
-                text::count(plan.documents, "document"),
-                text::count(plan.files, "file"),
-                text::bytes(plan.text_bytes)
-            ))?;
-        }
-        return Ok(Outcome::Done);
+    let failures = Failures::default();
+    let report = arguments.report.as_deref().map(Report::new).transpose()?;
+    let mut sources = failures.hear(sources(arguments));
+    if let Some(report) = &report {
+        sources = report.hear(sources);
     }
+    let plan = sources.plan()?;
+    load::tell_what_is_passed_over(&plan, output);
+    let failed = if arguments.dry_run {
+        dry_run(&plan, &failures, global, output)?
+    } else {
+        let ingested = store(arguments, &plan, failures, global, output)?;
+        if ingested.interrupted.is_some() {
+            return Ok(Outcome::Interrupted);
+        }
+        ingested.reading.failed
+    };
+    if let Some(report) = report {
+        report.finish()?;
+    }
+    Ok(if failed > 0 && !arguments.keep_going {
+        Outcome::Bad
+    } else {
+        Outcome::Done
+    })
+}
 
+fn store(
+    arguments: &Arguments,
+    plan: &Plan,
+    failures: Failures,
+    global: &Global,
+    output: &mut Output,
+) -> Result<Ingested, Failure> {
     let interrupt = Interrupt::listen()?;
     let path = global.database_path()?;
     if !path.exists() {
@@ -150,36 +220,57 @@ pub fn run(
     }
     let database = options.open(path)?;
     let collection = database.collection(global.collection_name())?;
-    let ingested = load::store(&plan, &collection, half, Some(&interrupt), output)?;
+    let settings = load::Settings {
+        max_memory: half,
+        prune: arguments.prune,
+        interrupt: Some(&interrupt),
+        failures,
+    };
+    let ingested = load::store(plan, &collection, &settings, output)?;
     drop(collection);
     if ingested.interrupted.is_none() {
         tidy(&database, &interrupt, output)?;
     }
     database.close()?;
 
+    load::tell_what_was_seen(&ingested.reading, output);
     match ingested.interrupted {
         Some(stored) => output.note(format_args!(
-            "stopped: {} of {} documents are stored; the same command goes on from here",
-            text::grouped(stored),
-            text::grouped(plan.documents)
+            "stopped: {} are stored, of {} of {} files; the same command goes on from here",
+            text::count(stored, "document"),
+            text::grouped(ingested.reading.files),
+            text::grouped(plan.files)
         )),
-        None => output.note(load::summary(&plan, &ingested)),
+        None => {
+            output.note(load::summary(&ingested));
+            if plan.files > 1 {
+                output.note(format_args!("read {}", load::formats(&ingested.reading)));
+            }
+        }
     }
     if output.json {
-        let Added {
-            added,
-            updated,
-            unchanged,
-            passages,
-            reused,
-            tokens,
+        let Synced {
+            added:
+                Added {
+                    added,
+                    updated,
+                    unchanged,
+                    passages,
+                    reused,
+                    tokens,
+                    ..
+                },
+            renamed,
+            pruned,
             ..
-        } = ingested.added;
+        } = ingested.synced;
         output.object(&IngestedObject {
-            plan: plan_object(&plan),
+            read: read_object(&ingested.reading),
             added,
             updated,
             unchanged,
+            renamed,
+            pruned,
             passages,
             reused,
             tokens,
@@ -187,11 +278,105 @@ pub fn run(
             interrupted: ingested.interrupted.is_some(),
         })?;
     }
-    Ok(Outcome::unless_interrupted(ingested.interrupted.is_some()))
+    Ok(ingested)
+}
+
+/// Reads everything, and tells what encoding it would cost. Gives how many records and files failed.
+fn dry_run(
+    plan: &Plan,
+    failures: &Failures,
+    global: &Global,
+    output: &mut Output,
+) -> Result<u64, Failure> {
+    let encoder = Encoder::open(&global.encoder_options());
+    let mut documents = plan.documents();
+    let watch = documents.watch();
+    let mut meter = Meter::start(plan.bytes, output);
+    let (mut passages, mut tokens, mut sample) = (0, 0, Vec::new());
+    for document in documents.by_ref() {
+        let document = document?;
+        if let Ok(encoder) = &encoder {
+            let title = document.title.as_deref();
+            let windows = encoder.windows_along(title, &document.text, &document.outline)?;
+            passages += windows.len() as u64;
+            tokens += windows.iter().map(|w| w.token_count() as u64).sum::<u64>();
+            let wanted = SAMPLE - sample.len();
+            sample.extend(windows.into_iter().take(wanted.min(SAMPLE_OF_ONE)));
+        }
+        failures.tell(&meter);
+        let reading = watch.reading();
+        let files = text::grouped(reading.files);
+        let words = format!(
+            "reading: file {files} of {}, {}",
+            text::grouped(plan.files),
+            text::plain(&reading.file)
+        );
+        meter.update(reading.bytes, plan.bytes, words);
+    }
+    failures.tell(&meter);
+    meter.finish();
+    let reading = documents.reading();
+    load::tell_what_was_seen(&reading, output);
+    let speed = match &encoder {
+        Ok(encoder) => throughput(encoder, &sample)?,
+        Err(_) => None,
+    };
+    let seconds = speed.map(|speed| tokens as f64 / speed);
+    if output.json {
+        let known = encoder.is_ok();
+        output.object(&CostObject {
+            read: read_object(&reading),
+            passages: known.then_some(passages),
+            tokens: known.then_some(tokens),
+            seconds,
+        })?;
+        return Ok(reading.failed);
+    }
+    let failed = match reading.failed {
+        0 => String::new(),
+        failed => format!(" ({} failed)", text::grouped(failed)),
+    };
+    output.line(format_args!(
+        "{} in {}{failed}, {} of text",
+        text::count(reading.documents, "document"),
+        text::count(reading.files, "file"),
+        text::bytes(reading.text_bytes)
+    ))?;
+    if !reading.formats.is_empty() {
+        output.line(load::formats(&reading))?;
+    }
+    match (seconds, encoder) {
+        (Some(seconds), _) => output.line(format_args!(
+            "{} of {}: about {} here, if none of it is stored already",
+            text::count(passages, "passage"),
+            text::count(tokens, "token"),
+            text::duration(Duration::from_secs_f64(seconds))
+        ))?,
+        (None, Err(error)) => output.note(format_args!(
+            "what encoding it costs is not known without an encoder: {error}"
+        )),
+        (None, Ok(_)) => {}
+    }
+    Ok(reading.failed)
+}
+
+/// Passages whose encoding is timed, and how many of one document.
+const SAMPLE: usize = 96;
+const SAMPLE_OF_ONE: usize = 4;
+
+/// Tokens per second, of some of the passages that are to be encoded.
+fn throughput(encoder: &Encoder, sample: &[Window]) -> Result<Option<f64>, Failure> {
+    // Once before the clock runs: the first call repacks the weights.
+    encoder.encode(&sample[..sample.len().min(SAMPLE_OF_ONE)])?;
+    let start = Instant::now();
+    encoder.encode(sample)?;
+    let tokens: usize = sample.iter().map(Window::token_count).sum();
+    let speed = tokens as f64 / start.elapsed().as_secs_f64();
+    Ok((tokens > 0).then_some(speed))
 }
 
 fn sources(arguments: &Arguments) -> Sources {
-    let mut sources = Sources::new().skip_bad(arguments.skip_bad);
+    let mut sources = Sources::new();
     for path in &arguments.paths {
         sources = if path == Path::new("-") {
             sources.reader("stdin", io::stdin())
@@ -208,17 +393,90 @@ fn sources(arguments: &Arguments) -> Sources {
     if let Some(name) = &arguments.title_field {
         sources = sources.title_field(name);
     }
-    if let Some(name) = arguments.format {
-        sources = sources.format(name.into());
+    if let Some(format) = arguments.format {
+        sources = sources.format(format);
+    }
+    sources = arguments.include.iter().fold(sources, Sources::include);
+    sources = arguments.exclude.iter().fold(sources, Sources::exclude);
+    if arguments.no_ignore {
+        sources = sources.no_ignore();
+    }
+    if arguments.no_headings {
+        sources = sources.without_headings();
+    }
+    // Where the system does not say which program this is, a thread must do.
+    if let Ok(program) = std::env::current_exe() {
+        let limit = format!("--memory={READER_MEMORY}");
+        sources = sources.reader_process(program, ["read-documents".into(), limit]);
     }
     sources
 }
 
-fn plan_object(plan: &Plan) -> PlanObject {
-    PlanObject {
-        files: plan.files,
-        documents: plan.documents,
-        text_bytes: plan.text_bytes,
-        skipped: plan.skipped_count,
+fn read_object(reading: &Reading) -> ReadObject<'_> {
+    ReadObject {
+        files: reading.files,
+        formats: &reading.formats,
+        documents: reading.documents,
+        text_bytes: reading.text_bytes,
+        failed: reading.failed,
     }
+}
+
+/// What became of each file, one line of JSON after another. Written by the thread that reads.
+struct Report {
+    path: PathBuf,
+    out: Arc<Mutex<io::Result<BufWriter<File>>>>,
+}
+
+impl Report {
+    fn new(path: &Path) -> Result<Self, Failure> {
+        let out = File::create(path).map_err(|error| Self::failed(path, &error))?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            out: Arc::new(Mutex::new(Ok(BufWriter::new(out)))),
+        })
+    }
+
+    fn failed(path: &Path, error: &io::Error) -> Failure {
+        Failure::Usage(format!("cannot write {}: {error}", path.display()))
+    }
+
+    fn hear(&self, sources: Sources) -> Sources {
+        let out = Arc::clone(&self.out);
+        sources.on_file(move |file| {
+            let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Ok(writer) = &mut *out
+                && let Err(error) = write(writer, file)
+            {
+                *out = Err(error);
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = match &mut *out {
+            Ok(writer) => writer.flush(),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        };
+        written.map_err(|error| Self::failed(&self.path, &error))
+    }
+}
+
+fn write(out: &mut impl io::Write, file: &FileRead) -> io::Result<()> {
+    let failures = file.failures.iter().map(|failure| FailureObject {
+        place: &failure.place,
+        what: &failure.what,
+    });
+    let object = FileObject {
+        path: &file.path,
+        format: file.format.map(Format::name),
+        bytes: file.bytes,
+        documents: file.documents,
+        failed: file.failed,
+        failures: failures.collect(),
+    };
+    serde_json::to_writer(&mut *out, &object)?;
+    out.write_all(b"\n")
 }

@@ -1,10 +1,12 @@
-//! Files into a collection: the two passes of `vecdb ingest` and `vecdb demo`, and what is said about them.
+//! Files into a collection, as `vecdb ingest` and `vecdb demo` put them there, and what is said about them.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use vecdb::ingest::{Plan, Sources};
-use vecdb::{Added, BatchOptions, Collection, Error, Progress, Stage};
+use vecdb::ingest::{Failure as BadFile, Plan, Reading, Sources, Watch};
+use vecdb::{Added, BatchOptions, Collection, Error, Progress, Stage, SyncOptions, Synced};
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -12,147 +14,177 @@ use crate::output::Output;
 use crate::progress::Meter;
 use crate::text;
 
-/// How many skipped records are named.
-const SKIPPED_SHOWN: usize = 20;
+/// Failures on their way from the thread that reads to the one that prints.
+#[derive(Clone, Default)]
+pub struct Failures(Arc<Mutex<Vec<BadFile>>>);
+
+impl Failures {
+    /// Takes them all, and reading goes on.
+    pub fn hear(&self, sources: Sources) -> Sources {
+        let heard = Arc::clone(&self.0);
+        sources.on_failure(move |failure| {
+            let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            heard.push(failure.clone());
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// One line each, since the last time.
+    pub fn tell(&self, meter: &Meter) {
+        let heard = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for BadFile { place, what, .. } in heard {
+            meter.line(format_args!(
+                "failed: {}: {}",
+                text::plain(&place),
+                text::plain(&what)
+            ));
+        }
+    }
+}
+
+/// How files are stored.
+#[derive(Default)]
+pub struct Settings<'a> {
+    pub max_memory: Option<u64>,
+    pub prune: bool,
+    pub interrupt: Option<&'a Interrupt>,
+    pub failures: Failures,
+}
 
 /// What `store` leaves behind.
 pub struct Ingested {
     /// What the library counted; zeros where a signal came.
-    pub added: Added,
+    pub synced: Synced,
+    /// What was read.
+    pub reading: Reading,
     /// Time it took, opening the encoder included.
     pub elapsed: Duration,
     /// Documents that are stored, where a signal came.
     pub interrupted: Option<u64>,
 }
 
-/// The first pass: everything is read and checked, nothing is stored.
-pub fn plan(sources: Sources, output: &Output) -> Result<Plan, Failure> {
-    let mut meter = Meter::start(0, output);
-    let plan = sources.plan_with(|scanned| {
-        let documents = text::count(scanned.documents, "document");
-        meter.update(
-            scanned.bytes,
-            scanned.bytes_total,
-            format_args!("reading: {documents}"),
-        );
-        ControlFlow::Continue(())
-    });
-    meter.finish();
-    Ok(plan?)
-}
-
-/// The second pass: the documents are encoded and stored.
+/// The files are read, and their documents encoded and stored.
 pub fn store(
     plan: &Plan,
     collection: &Collection,
-    max_memory: Option<u64>,
-    interrupt: Option<&Interrupt>,
+    settings: &Settings<'_>,
     output: &Output,
 ) -> Result<Ingested, Failure> {
-    let mut meter = Meter::start(plan.text_bytes, output);
+    let mut documents = plan.documents();
+    let watch = documents.watch();
+    let mut meter = Meter::start(plan.bytes, output);
     let mut encoded = 0;
     let mut options = BatchOptions::default().progress(|progress| {
         encoded = progress.documents;
-        meter.update(
-            progress.text_bytes,
-            plan.text_bytes,
-            words(progress, plan, meter.elapsed()),
-        );
-        interrupt.map_or(ControlFlow::Continue(()), Interrupt::flow)
+        settings.failures.tell(&meter);
+        show(progress, plan, &watch, &mut meter);
+        settings
+            .interrupt
+            .map_or(ControlFlow::Continue(()), Interrupt::flow)
     });
-    if let Some(bytes) = max_memory {
+    if let Some(bytes) = settings.max_memory {
         options = options.max_memory(bytes);
     }
-    let result = collection.ingest(plan.documents(), options);
+    let options = SyncOptions::default().batch(options).prune(settings.prune);
+    let result = collection.sync(&mut documents, options);
+    settings.failures.tell(&meter);
     meter.finish();
     let elapsed = meter.elapsed();
-    match result {
-        Ok(added) => Ok(Ingested {
-            added,
-            elapsed,
-            interrupted: None,
-        }),
+    let (synced, interrupted) = match result {
+        Ok(synced) => (synced, None),
         // Breaking off stores what is encoded.
-        Err(Error::Cancelled) => Ok(Ingested {
-            added: Added::default(),
-            elapsed,
-            interrupted: Some(encoded),
-        }),
+        Err(Error::Cancelled) => (Synced::default(), Some(encoded)),
         Err(error) => {
             if encoded > 0 {
                 output.note("what was stored before stays; the same command goes on from there");
             }
-            Err(error.into())
+            return Err(error.into());
         }
-    }
+    };
+    Ok(Ingested {
+        synced,
+        reading: documents.reading(),
+        elapsed,
+        interrupted,
+    })
 }
 
-fn words(progress: &Progress, plan: &Plan, elapsed: Duration) -> String {
+fn show(progress: &Progress, plan: &Plan, watch: &Watch, meter: &mut Meter) {
+    let reading = watch.reading();
     let mut words = format!(
-        "{} of {} documents, {} passages/s",
-        text::grouped(progress.documents),
-        text::grouped(plan.documents),
-        text::per_second(progress.passages, elapsed)
+        "file {} of {}, {}, {} passages/s, {}",
+        text::grouped(reading.files),
+        text::grouped(plan.files),
+        text::count(progress.passages, "passage"),
+        text::per_second(progress.passages, meter.elapsed()),
+        text::plain(&reading.file),
     );
     if progress.stage == Stage::Sealing {
         words.push_str(", writing a segment");
     }
-    words
+    meter.update(reading.bytes, plan.bytes, words);
 }
 
-/// Remarks, skipped records and files of unknown kinds.
-pub fn tell_what_is_left_out(plan: &Plan, output: &Output) {
+/// What the plan passes over.
+pub fn tell_what_is_passed_over(plan: &Plan, output: &Output) {
     for remark in &plan.remarks {
         output.note(text::plain(remark));
     }
-    for skipped in plan.skipped.iter().take(SKIPPED_SHOWN) {
-        output.note(format_args!(
-            "skipped {}: {}",
-            text::plain(&skipped.place),
-            text::plain(&skipped.what)
-        ));
+    tell_unknown(&plan.unknown_extensions, "files", output);
+}
+
+/// What turned out to be worth knowing.
+pub fn tell_what_was_seen(reading: &Reading, output: &Output) {
+    for remark in &reading.remarks {
+        output.note(text::plain(remark));
     }
-    let more = plan
-        .skipped_count
-        .saturating_sub(plan.skipped.len().min(SKIPPED_SHOWN) as u64);
-    if more > 0 {
-        output.note(format_args!("skipped {} more", text::grouped(more)));
+    tell_unknown(&reading.unknown_extensions, "files in archives", output);
+}
+
+fn tell_unknown(unknown: &BTreeMap<String, u64>, what: &str, output: &Output) {
+    if unknown.is_empty() {
+        return;
     }
-    if !plan.unknown_extensions.is_empty() {
-        let kinds: Vec<String> = plan
-            .unknown_extensions
-            .iter()
-            .map(|(extension, files)| {
-                let kind = if extension.is_empty() {
-                    "no extension".into()
-                } else {
-                    format!(".{}", text::plain(extension))
-                };
-                format!("{kind} ({})", text::grouped(*files))
-            })
-            .collect();
-        output.note(format_args!(
-            "passed over files that no reader knows: {}",
-            kinds.join(", ")
-        ));
-    }
+    let kinds: Vec<String> = unknown
+        .iter()
+        .map(|(extension, files)| {
+            let kind = if extension.is_empty() {
+                "no extension".into()
+            } else {
+                format!(".{}", text::plain(extension))
+            };
+            format!("{kind} ({})", text::grouped(*files))
+        })
+        .collect();
+    output.note(format_args!(
+        "passed over {what} that no reader knows: {}",
+        kinds.join(", ")
+    ));
 }
 
 /// `added 1,204 passages of 295 documents from 37 files (15 updated, 5 unchanged) in 12.3 s, 98 passages/s`
-pub fn summary(plan: &Plan, ingested: &Ingested) -> String {
-    let Added {
-        added,
-        updated,
-        unchanged,
-        passages,
-        reused,
+pub fn summary(ingested: &Ingested) -> String {
+    let Synced {
+        added:
+            Added {
+                added,
+                updated,
+                unchanged,
+                passages,
+                reused,
+                ..
+            },
+        renamed,
+        pruned,
         ..
-    } = ingested.added;
+    } = ingested.synced;
     let mut others = Vec::new();
     for (number, what) in [
         (updated, "updated"),
         (unchanged, "unchanged"),
-        (plan.skipped_count, "skipped"),
+        (renamed, "renamed"),
+        (pruned, "pruned"),
+        (ingested.reading.failed, "failed"),
     ] {
         if number > 0 {
             others.push(format!("{} {what}", text::grouped(number)));
@@ -163,7 +195,7 @@ pub fn summary(plan: &Plan, ingested: &Ingested) -> String {
     } else {
         format!(" ({})", others.join(", "))
     };
-    let files = text::count(plan.files, "file");
+    let files = text::count(ingested.reading.files, "file");
     let elapsed = text::duration(ingested.elapsed);
     if added + updated == 0 {
         return format!("nothing new in {files}{others}, {elapsed}");
@@ -178,4 +210,14 @@ pub fn summary(plan: &Plan, ingested: &Ingested) -> String {
         text::count(added + updated, "document"),
         text::per_second(passages, ingested.elapsed)
     )
+}
+
+/// `30 markdown, 12 html, 2 pdf`
+pub fn formats(reading: &Reading) -> String {
+    let mut formats: Vec<_> = reading.formats.iter().collect();
+    formats.sort_by_key(|&(name, &files)| (std::cmp::Reverse(files), *name));
+    let formats = formats
+        .into_iter()
+        .map(|(name, &files)| format!("{} {name}", text::grouped(files)));
+    formats.collect::<Vec<_>>().join(", ")
 }

@@ -45,6 +45,7 @@ mod output;
 mod progress;
 mod purge;
 mod query;
+mod read_documents;
 mod setup;
 mod snapshot;
 mod stats;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli, output: &mut Output) -> Result<Outcome, Failure> {
     let global = &cli.global;
     match &cli.command {
+        Command::ReadDocuments(arguments) => read_documents::run(arguments),
         Command::Ingest(arguments) => ingest::run(arguments, global, output),
         Command::Query(arguments) => query::run(arguments, global, output),
         Command::Get(arguments) => get::run(arguments, global, output),

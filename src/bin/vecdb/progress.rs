@@ -62,6 +62,17 @@ impl Meter {
         }
     }
 
+    /// Prints a line that is not to be missed, above the bar if there is one.
+    pub fn line(&self, words: impl Display) {
+        let print = || {
+            let _ = writeln!(io::stderr().lock(), "{words}");
+        };
+        match &self.shown {
+            Shown::Bar(bar) => bar.suspend(print),
+            Shown::Lines { .. } | Shown::Nothing => print(),
+        }
+    }
+
     /// Takes the bar away, so that what is printed next stands alone.
     pub fn finish(&self) {
         if let Shown::Bar(bar) = &self.shown {

@@ -29,9 +29,11 @@ Examples:
 
 With --json, one object a hit, best first:
   {\"rank\": 1, \"id\": \"…\", \"score\": 0.62, \"title\": \"…\" or null, \"passage\": \"…\",
-   \"range\": [0, 210], \"fields\": {…}, \"source\": \"…\" or null}
+   \"range\": [0, 210], \"page\": 3 or null, \"headings\": [\"…\", …],
+   \"fields\": {…}, \"source\": \"…\" or null}
   score: higher is nearer, under cosine in [-1, 1]
   range: the passage's bytes in the document's text
+  page, headings: of the passage's beginning
 With --batch, \"query\" stands first in each object, and rank starts again.
 
 Exit codes: 0 hits, 1 no hit, 2 error.";
@@ -93,6 +95,8 @@ pub struct HitObject<'a> {
     title: Option<&'a str>,
     passage: &'a str,
     range: [usize; 2],
+    page: Option<u32>,
+    headings: &'a [String],
     fields: &'a Fields,
     source: Option<&'a str>,
 }
@@ -107,6 +111,8 @@ impl<'a> HitObject<'a> {
             title: hit.title.as_deref(),
             passage: &hit.passage,
             range: [hit.range.start, hit.range.end],
+            page: hit.page,
+            headings: &hit.headings,
             fields: &hit.fields,
             source: hit.source.as_deref(),
         }
@@ -295,6 +301,10 @@ pub fn print_hit(rank: usize, hit: &Hit, full: bool, output: &mut Output) -> io:
         ));
     }
     output.line(head)?;
+    if let Some(place) = place(hit) {
+        let place = text::cut(&place, output.width().saturating_sub(INDENT.len()).max(20));
+        output.line(format_args!("{INDENT}{}", output.dim(&place)))?;
+    }
     let width = output.width().saturating_sub(INDENT.len()).max(20);
     let lines = text::wrap(&hit.passage, width);
     let shown = if full {
@@ -319,6 +329,15 @@ pub fn print_hit(rank: usize, hit: &Hit, full: bool, output: &mut Output) -> io:
         output.line(format_args!("{INDENT}{}", output.dim(&fields)))?;
     }
     Ok(())
+}
+
+/// `page 3 › Filters › Order`: where in the document the passage stands, the title left out.
+fn place(hit: &Hit) -> Option<String> {
+    let page = hit.page.map(|page| format!("page {page}"));
+    let is_title = |heading: &&String| hit.title.as_ref() == Some(heading);
+    let headings = hit.headings.iter().skip_while(is_title).cloned();
+    let parts: Vec<String> = page.into_iter().chain(headings).collect();
+    (!parts.is_empty()).then(|| text::plain(&parts.join(" › ")))
 }
 
 /// Stands where a passage is cut.

@@ -17,6 +17,7 @@ use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnPath;
+use serde::de::DeserializeOwned;
 
 use super::record::{Header, Passage, Record};
 use crate::error::{Error, Result};
@@ -32,7 +33,8 @@ const DOCUMENT_COLUMNS: &str = "
     optional binary text (STRING);
     optional binary title (STRING);
     optional binary source (STRING);
-    optional binary fields (STRING);";
+    optional binary fields (STRING);
+    optional binary outline (STRING);";
 const PASSAGE_COLUMNS: &str = "
     required int32 passage;
     required int64 start;
@@ -60,6 +62,7 @@ struct Group {
     title: Texts,
     source: Texts,
     fields: Texts,
+    outline: Texts,
 }
 
 /// A column of strings, some of them null.
@@ -134,7 +137,13 @@ impl<W: Write + Send> Writer<W> {
                     Some(&group.repeats),
                 )?;
             }
-            for texts in [&group.text, &group.title, &group.source, &group.fields] {
+            for texts in [
+                &group.text,
+                &group.title,
+                &group.source,
+                &group.fields,
+                &group.outline,
+            ] {
                 column::<ByteArrayType, W>(&mut out, &texts.values, Some(&texts.present), None)?;
             }
             out.close().map(|_| ())
@@ -165,24 +174,30 @@ impl Group {
             title,
             source,
             fields,
+            outline,
             passages,
         } = record;
         let fields = (!fields.is_empty()).then(|| {
             serde_json::to_string(&fields).expect("fields have string keys and finite numbers")
         });
+        let outline = (!outline.is_empty())
+            .then(|| serde_json::to_string(&outline).expect("an outline is numbers and strings"));
         self.bytes += text.len() + fields.as_ref().map_or(0, String::len);
-        let mut first = Some((text, title, source, fields));
+        let mut first = Some((text, title, source, fields, outline));
         let id = ByteArray::from(id.into_bytes());
         for nth in 0..passages.len().max(1) {
             self.ids.push(id.clone());
-            let (text, title, source, fields) = match first.take() {
-                Some((text, title, source, fields)) => (Some(text), title, source, fields),
+            let (text, title, source, fields, outline) = match first.take() {
+                Some((text, title, source, fields, outline)) => {
+                    (Some(text), title, source, fields, outline)
+                }
                 None => Default::default(),
             };
             self.text.push(text);
             self.title.push(title);
             self.source.push(source);
             self.fields.push(fields);
+            self.outline.push(outline);
             if let Some(Passage { start, end, vector }) = passages.get(nth) {
                 self.passages.push(i32::try_from(nth).unwrap_or(i32::MAX));
                 self.starts.push(*start as i64);
@@ -222,6 +237,7 @@ struct Cells {
     title: Option<String>,
     source: Option<String>,
     fields: Option<String>,
+    outline: Option<String>,
 }
 
 impl<'a> Reader<'a> {
@@ -259,18 +275,15 @@ impl<'a> Reader<'a> {
         let Some((id, text)) = first.id.clone().zip(first.text.clone()) else {
             return Err(self.wrong("a document's first row has no id or no text"));
         };
-        let fields = first
-            .fields
-            .as_deref()
-            .map_or(Ok(Default::default()), serde_json::from_str);
-        let fields =
-            fields.map_err(|error| self.wrong(format!("its fields do not parse: {error}")))?;
+        let fields = self.parsed(first.fields.as_deref(), "fields")?;
+        let outline = self.parsed(first.outline.as_deref(), "outline")?;
         let mut record = Record {
             id,
             text,
             title: first.title.clone(),
             source: first.source.clone(),
             fields,
+            outline,
             passages: Vec::new(),
         };
         let mut row = first;
@@ -288,6 +301,12 @@ impl<'a> Reader<'a> {
                 }
             }
         }
+    }
+
+    /// What a column holds as JSON.
+    fn parsed<T: Default + DeserializeOwned>(&self, json: Option<&str>, name: &str) -> Result<T> {
+        let parsed = json.map_or(Ok(T::default()), serde_json::from_str);
+        parsed.map_err(|error| self.wrong(format!("its {name} do not parse: {error}")))
     }
 
     /// The row's passage; `None` in a file without vectors.
@@ -339,6 +358,7 @@ impl Cells {
                 ("title", Field::Str(text)) => cells.title = Some(text),
                 ("source", Field::Str(text)) => cells.source = Some(text),
                 ("fields", Field::Str(text)) => cells.fields = Some(text),
+                ("outline", Field::Str(text)) => cells.outline = Some(text),
                 ("passage", Field::Int(number)) => cells.passage = Some(number),
                 ("start", Field::Long(number)) => cells.range.0 = Some(number),
                 ("end", Field::Long(number)) => cells.range.1 = Some(number),

@@ -9,6 +9,7 @@ use crate::database::embed::Prepared;
 use crate::database::part::Snapshot;
 use crate::document::{Attributes, Document, EmbeddedDocument, EmbeddedPassage, Fields};
 use crate::error::{Error, Result};
+use crate::outline::Outline;
 use crate::segment;
 use crate::store::EncoderRecord;
 use crate::vector::{Metric, Vector};
@@ -92,6 +93,8 @@ pub(super) struct Record {
     pub source: Option<String>,
     #[serde(default, skip_serializing_if = "Fields::is_empty")]
     pub fields: Fields,
+    #[serde(default, skip_serializing_if = "Outline::is_empty")]
+    pub outline: Outline,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passages: Vec<Passage>,
 }
@@ -113,6 +116,7 @@ impl Record {
             title,
             fields,
             source,
+            outline,
         } = document;
         Self {
             id,
@@ -120,6 +124,7 @@ impl Record {
             title,
             source,
             fields,
+            outline,
             passages: Vec::new(),
         }
     }
@@ -130,6 +135,7 @@ impl Record {
             title,
             source,
             fields,
+            outline,
         } = document.attributes;
         let passages = document.passages.into_iter().map(|passage| Passage {
             start: passage.range.start,
@@ -142,6 +148,7 @@ impl Record {
             title,
             source,
             fields,
+            outline,
             passages: passages.collect(),
         }
     }
@@ -153,6 +160,7 @@ impl Record {
             title: self.title,
             fields: self.fields,
             source: self.source,
+            outline: self.outline,
         }
     }
 

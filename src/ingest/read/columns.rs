@@ -15,7 +15,8 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    pub fn new(names: Vec<String>, origin: &Origin) -> std::result::Result<Self, String> {
+    /// `None` where no column is the text's.
+    pub fn new(names: &[String], origin: &Origin) -> std::result::Result<Option<Self>, String> {
         let mut names: Vec<_> = names.iter().map(|name| name.trim().to_owned()).collect();
         for (name, number) in names.iter_mut().zip(1..) {
             if name.is_empty() {
@@ -42,23 +43,15 @@ impl Columns {
             .or_else(|| ID_NAMES.iter().find_map(|name| place(name)));
         let title = asked(&options.title_field, "--title-field")?.or_else(|| place(TITLE_NAME));
         let text = asked(&options.text_field, "--text-field")?;
-        let text = text.or_else(|| TEXT_NAMES.iter().find_map(|name| place(name))).ok_or_else(|| {
-            let hint = match names.as_slice() {
-                [only] if only.contains([';', '\t']) => "; the columns must be separated by commas",
-                _ => "",
-            };
-            format!(
-                "no column is named {}; name the text's by `--text-field`; the columns are {}{hint}",
-                list(TEXT_NAMES),
-                list(&names)
-            )
-        })?;
-        Ok(Self {
+        let Some(text) = text.or_else(|| TEXT_NAMES.iter().find_map(|name| place(name))) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
             id: id.filter(|&id| id != text),
             title: title.filter(|&title| title != text),
             names,
             text,
-        })
+        }))
     }
 
     pub fn document(

@@ -1,4 +1,4 @@
-//! Rows of a table, with commas, as RFC 4180 and the spreadsheets write them.
+//! Rows of a table, as RFC 4180 and the spreadsheets write them.
 //!
 //! `csv_core` cuts the rows. It is fed line by line, so that a row's first line and length are known, and so that a quote
 //! that is never closed shows: left to itself the parser takes the rest of the file for one cell.
@@ -10,40 +10,51 @@ use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 use super::columns::Columns;
 use super::lines::Lines;
 use super::{Origin, Record};
+use crate::document::Document;
 use crate::error::Result;
 use crate::ingest::MAX_RECORD_BYTES;
+use crate::ingest::extract::{Rows as TableRows, Writer};
+use crate::ingest::fields::{TEXT_NAMES, list};
 
+/// A table's rows, each a record; or all of them as one, where no column is the text's.
 pub(super) struct Records<R> {
     rows: Rows<R>,
     origin: Origin,
-    columns: Option<Columns>,
+    header: Header,
+}
+
+/// What the first row says.
+enum Header {
+    Unread,
+    Columns(Columns),
+    /// There is nothing more to read.
+    Done,
 }
 
 impl<R: BufRead> Records<R> {
-    pub fn new(reader: R, origin: Origin) -> Self {
+    /// `delimiter` is what stands between cells; if it is not given, the first line tells.
+    pub fn new(reader: R, origin: Origin, delimiter: Option<u8>) -> Self {
         Self {
-            rows: Rows::new(reader, MAX_RECORD_BYTES),
+            rows: Rows::new(reader, delimiter, MAX_RECORD_BYTES),
             origin,
-            columns: None,
+            header: Header::Unread,
         }
-    }
-
-    fn header(&mut self) -> Result<Option<Columns>> {
-        let Some((line, names)) = self.rows.next(&self.origin)? else {
-            return Ok(None);
-        };
-        let columns = Columns::new(names, &self.origin);
-        columns
-            .map(Some)
-            .map_err(|what| self.origin.bad(line, what))
     }
 
     fn record(&mut self) -> Result<Option<Record>> {
-        if self.columns.is_none() {
+        if matches!(self.header, Header::Unread) {
             // A bad header leaves nothing to read the rows by.
-            self.columns = self.header().inspect_err(|_| self.rows.is_done = true)?;
+            self.header = Header::Done;
+            let Some((line, names)) = self.rows.next(&self.origin)? else {
+                return Ok(None);
+            };
+            let columns = Columns::new(&names, &self.origin);
+            match columns.map_err(|what| self.origin.bad(line, what))? {
+                Some(columns) => self.header = Header::Columns(columns),
+                None => return self.whole(names).map(Some),
+            }
         }
-        let Some(columns) = &self.columns else {
+        let Header::Columns(columns) = &self.header else {
             return Ok(None);
         };
         let Some((line, cells)) = self.rows.next(&self.origin)? else {
@@ -51,6 +62,35 @@ impl<R: BufRead> Records<R> {
         };
         let document = columns.document(cells, || self.origin.record_id(line));
         self.origin.record(line, document).map(Some)
+    }
+
+    /// The table as one document, whose rows keep their header wherever it is cut.
+    fn whole(&mut self, names: Vec<String>) -> Result<Record> {
+        let mut table = TableRows {
+            rows: vec![names],
+            header: 1,
+        };
+        let mut bytes = 0;
+        while let Some((line, cells)) = self.rows.next(&self.origin)? {
+            bytes += cells.iter().map(String::len).sum::<usize>();
+            if bytes > MAX_RECORD_BYTES {
+                let what = format!(
+                    "no column is named {}, and as one text the table is longer than {MAX_RECORD_BYTES} bytes; name the \
+                     column by `--text-field`",
+                    list(TEXT_NAMES)
+                );
+                return Err(self.origin.bad(line, what));
+            }
+            table.rows.push(cells);
+        }
+        let mut writer = Writer::default();
+        writer.table(table);
+        let (text, outline) = writer.finish();
+        let document = Document::new(self.origin.id.clone(), text);
+        Ok(Record {
+            line: None,
+            document: document.outline(outline).source(self.origin.shown.clone()),
+        })
     }
 }
 
@@ -68,7 +108,8 @@ const CELLS_AT_ONCE: usize = 64;
 /// Lines → rows of cells.
 struct Rows<R> {
     lines: Lines<R>,
-    parser: Reader,
+    /// Made when it is known what stands between cells.
+    parser: Option<Reader>,
     /// The longest row, in bytes.
     limit: usize,
     /// No row follows, or none that can be told apart.
@@ -76,12 +117,10 @@ struct Rows<R> {
 }
 
 impl<R: BufRead> Rows<R> {
-    fn new(reader: R, limit: usize) -> Self {
-        // A lone CR is a character like any other.
-        let terminator = Terminator::Any(b'\n');
+    fn new(reader: R, delimiter: Option<u8>, limit: usize) -> Self {
         Self {
             lines: Lines::new(reader, limit),
-            parser: ReaderBuilder::new().terminator(terminator).build(),
+            parser: delimiter.map(parser),
             limit,
             is_done: false,
         }
@@ -117,7 +156,8 @@ impl<R: BufRead> Rows<R> {
                 );
                 return Err(origin.bad(begin, what));
             }
-            if row.push_line(line, &mut self.parser) {
+            let parser = self.parser.get_or_insert_with(|| parser(delimiter(line)));
+            if row.push_line(line, parser) {
                 self.is_done = false;
                 // Only now, so that a byte that is not UTF-8 spoils its own row and no quote is miscounted.
                 let cells = row.cells().map_err(|error| {
@@ -128,6 +168,33 @@ impl<R: BufRead> Rows<R> {
             }
         }
     }
+}
+
+fn parser(delimiter: u8) -> Reader {
+    // A lone CR is a character like any other.
+    let terminator = Terminator::Any(b'\n');
+    let mut builder = ReaderBuilder::new();
+    builder.delimiter(delimiter).terminator(terminator).build()
+}
+
+/// What stands between the names of a header: a comma, or what spreadsheets write where that is the decimal point's sign.
+fn delimiter(line: &[u8]) -> u8 {
+    let mut quoted = false;
+    let mut counts = [(b',', 0), (b';', 0), (b'\t', 0)];
+    for &byte in line {
+        quoted ^= byte == b'"';
+        for (delimiter, count) in &mut counts {
+            *count += usize::from(!quoted && byte == *delimiter);
+        }
+    }
+    let [first, rest @ ..] = counts;
+    let most = rest.into_iter().fold(
+        first,
+        |most, next| {
+            if next.1 > most.1 { next } else { most }
+        },
+    );
+    most.0
 }
 
 /// The cells' bytes one after another, and where each cell ends.
@@ -191,7 +258,8 @@ mod tests {
     use super::*;
 
     fn rows(text: &str, limit: usize) -> std::result::Result<Vec<(u32, Vec<String>)>, String> {
-        let (mut rows, origin) = (Rows::new(text.as_bytes(), limit), origin("f"));
+        let rows = Rows::new(text.as_bytes(), Some(b','), limit);
+        let (mut rows, origin) = (rows, origin("f"));
         std::iter::from_fn(|| rows.next(&origin).transpose())
             .collect::<Result<_>>()
             .map_err(|error| error.to_string())
@@ -229,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_byte_that_is_not_utf8_spoils_its_own_row_only() {
-        let mut rows = Rows::new(&b"a\n\"x\xff\ny\"\nz\n"[..], 100);
+        let mut rows = Rows::new(&b"a\n\"x\xff\ny\"\nz\n"[..], Some(b','), 100);
         let mut next = || rows.next(&origin("f")).map_err(|error| error.to_string());
         assert_eq!(next(), Ok(Some((1, vec!["a".into()]))));
         assert_eq!(next(), Err("f:2: byte 2 of a cell is not UTF-8".into()));
@@ -247,8 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn blank_lines_a_lone_cr_and_a_bare_mark_are_no_rows_of_their_own() {
-        assert_eq!(rows("\u{feff}", 100), Ok(vec![]));
+    fn blank_lines_and_a_lone_cr_are_no_rows_of_their_own() {
         let cells = |cells: &[&str]| {
             cells
                 .iter()

@@ -1,6 +1,6 @@
 //! Bytes in another encoding → UTF-8.
 //!
-//! - A byte order mark tells UTF-16; this is certain, in every format.
+//! - A byte order mark tells UTF-16; this is certain, in every format. That of UTF-8 is dropped.
 //! - What is not UTF-8 and has no such mark is text in a legacy encoding, or no text. Only texts and tables are guessed at, by
 //!   `chardetng`, which is what a browser does: JSON is UTF-8 by its standard (RFC 8259).
 //! - UTF-8 with a broken byte stays UTF-8 and an error: read as anything else all of it would be nonsense.
@@ -37,10 +37,15 @@ pub(super) fn decoded(
         .read_to_end(&mut sample)?;
     let marked = Encoding::for_bom(&sample).filter(|&(marked, _)| marked != UTF_8);
     let guessed = match (marked, format) {
-        (Some(_), _) | (_, Format::JsonLines) => None,
-        (None, Format::Text | Format::Markdown | Format::Csv) => guess(&sample),
+        (Some(_), _) | (_, Format::JsonLines | Format::Json) => None,
+        (None, _) => guess(&sample),
     };
-    let whole = Cursor::new(sample).chain(reader);
+    let is_marked = sample.starts_with("\u{feff}".as_bytes());
+    let mut sample = Cursor::new(sample);
+    if is_marked {
+        sample.set_position(3);
+    }
+    let whole = sample.chain(reader);
     if marked.is_none() && guessed.is_none() {
         return Ok(Decoded {
             reader: Box::new(whole),
@@ -53,6 +58,25 @@ pub(super) fn decoded(
         reader: Box::new(decoder.encoding(guessed).build(whole)),
         guessed: guessed.map(Encoding::name),
     })
+}
+
+/// A web page as text: its encoding is that of its mark, else the one it names itself, else a guess.
+#[cfg(feature = "html")]
+pub(in crate::ingest) fn html(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    let (encoding, _) = Encoding::for_bom(bytes)
+        .or_else(|| declared(bytes).map(|encoding| (encoding, 0)))
+        .unwrap_or_else(|| (guess(bytes).unwrap_or(UTF_8), 0));
+    encoding.decode(bytes).0
+}
+
+/// `<meta charset=…>`, or the same in a `content`, within the bytes where browsers look for it.
+#[cfg(feature = "html")]
+fn declared(bytes: &[u8]) -> Option<&'static Encoding> {
+    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(1_024)]).to_ascii_lowercase();
+    let after = &head[head.find("charset=")? + "charset=".len()..];
+    let label = after.trim_start_matches(['"', '\'', ' ']);
+    let end = label.find(|c: char| !(c.is_ascii_alphanumeric() || "-_:.".contains(c)));
+    Encoding::for_label(&label.as_bytes()[..end.unwrap_or(label.len())])
 }
 
 /// The legacy encoding of what is text and not UTF-8.
@@ -141,13 +165,13 @@ mod tests {
             &b""[..],
             b"plain",
             "K\u{e4}se".as_bytes(),
-            "\u{feff}marked".as_bytes(),
             &broken,
             &cut,
             b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff",
         ] {
             assert_eq!(read(bytes, Format::Text), (bytes.to_vec(), None));
         }
+        assert_eq!(read("\u{feff}marked".as_bytes(), Format::Csv).0, b"marked");
         assert_eq!(
             read(b"caf\xe9", Format::JsonLines),
             (b"caf\xe9".to_vec(), None)

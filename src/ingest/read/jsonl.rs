@@ -57,9 +57,25 @@ fn record(line: &str, number: u32, origin: &Origin) -> Result<Record> {
 }
 
 /// An object that tells of a key that stands in it twice, where `serde_json` would drop the first value in silence.
-struct Object {
-    keys: Map<String, Value>,
-    repeated: Option<String>,
+pub(super) struct Object {
+    pub keys: Map<String, Value>,
+    pub repeated: Option<String>,
+}
+
+impl Object {
+    pub fn visit<'de, A: MapAccess<'de>>(mut entries: A) -> std::result::Result<Self, A::Error> {
+        let mut object = Self {
+            keys: Map::new(),
+            repeated: None,
+        };
+        while let Some(key) = entries.next_key::<String>()? {
+            if object.keys.contains_key(&key) {
+                object.repeated = Some(key.clone());
+            }
+            object.keys.insert(key, entries.next_value()?);
+        }
+        Ok(object)
+    }
 }
 
 impl<'de> Deserialize<'de> for Object {
@@ -77,18 +93,8 @@ impl<'de> Visitor<'de> for ObjectVisitor {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> std::result::Result<Object, A::Error> {
-        let mut object = Object {
-            keys: Map::new(),
-            repeated: None,
-        };
-        while let Some(key) = entries.next_key::<String>()? {
-            if object.keys.contains_key(&key) {
-                object.repeated = Some(key.clone());
-            }
-            object.keys.insert(key, entries.next_value()?);
-        }
-        Ok(object)
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> std::result::Result<Object, A::Error> {
+        Object::visit(entries)
     }
 }
 

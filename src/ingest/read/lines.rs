@@ -5,8 +5,6 @@ use std::io::{BufRead, Read};
 use super::Origin;
 use crate::error::{Error, Result};
 
-const MARK: &[u8] = "\u{feff}".as_bytes();
-
 /// The lines of a file, numbered from 1, with their line ends as they are.
 pub(super) struct Lines<R> {
     reader: R,
@@ -70,9 +68,6 @@ impl<R: BufRead> Lines<R> {
                 format!("the line is longer than {} bytes", self.limit),
             ));
         }
-        if self.number == 1 && self.line.starts_with(MARK) {
-            self.line.drain(..MARK.len());
-        }
         Ok(true)
     }
 
@@ -99,7 +94,7 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// A whole file of bounded length, without a byte order mark.
+/// A whole file of bounded length.
 pub(super) fn whole(mut reader: impl Read, origin: &Origin, limit: usize) -> Result<String> {
     let mut bytes = Vec::new();
     reader
@@ -110,9 +105,6 @@ pub(super) fn whole(mut reader: impl Read, origin: &Origin, limit: usize) -> Res
     if bytes.len() > limit {
         let what = format!("the file is longer than {limit} bytes, the most one document may have");
         return Err(origin.bad(None, what));
-    }
-    if bytes.starts_with(MARK) {
-        bytes.drain(..MARK.len());
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -147,7 +139,7 @@ mod tests {
     #[test]
     fn lines_keep_their_ends_and_lose_the_mark() {
         assert_eq!(
-            read("\u{feff}a\r\nb\n\nc".as_bytes(), 100),
+            read("a\r\nb\n\nc".as_bytes(), 100),
             [
                 Ok((1, "a\r\n".into())),
                 Ok((2, "b\n".into())),
@@ -187,7 +179,7 @@ mod tests {
     #[test]
     fn a_whole_file_over_the_limit_or_not_utf8_is_an_error() {
         let read = |bytes: &[u8]| whole(bytes, &origin("f"), 8).map_err(|error| error.to_string());
-        assert_eq!(read("\u{feff}a\r\n".as_bytes()), Ok("a\r\n".into()));
+        assert_eq!(read("a\r\n".as_bytes()), Ok("a\r\n".into()));
         assert!(
             read(b"123456789")
                 .expect_err("too long")

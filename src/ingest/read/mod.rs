@@ -2,35 +2,41 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `mod.rs` | formats by extension, and the reader for each |
+//! | `mod.rs` | what a file is, and the reader for it |
+//! | `archive.rs` | archives and packed files → the files in them |
 //! | `encoding.rs` | bytes in another encoding → UTF-8 |
 //! | `lines.rs` | bytes → lines of bounded length, checked to be UTF-8 |
 //! | `text.rs` | a whole file as one document |
-//! | `markdown.rs` | the same with a title |
+//! | `markdown.rs` | the same with a title and an outline |
+//! | `json.rs` | an array of objects, or one |
 //! | `jsonl.rs` | one JSON object a line |
 //! | `csv.rs` | rows of a table |
 //! | `columns.rs` | what a table's header says, and by it a row → a document |
 
+#[cfg(feature = "archives")]
+mod archive;
 mod columns;
 mod csv;
-mod encoding;
+pub(super) mod encoding;
+mod json;
 mod jsonl;
 mod lines;
 mod markdown;
 mod text;
 
-use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Cursor, Read, Seek};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use self::encoding::Decoded;
+use super::contained::Contained;
+use super::extract::{self, Extracted};
+use super::format::{BEGINNING, Format};
 use super::walk::{Content, SourceFile, place};
-use super::{Format, Options};
+use super::{MAX_RECORD_BYTES, Options};
 use crate::document::Document;
 use crate::error::{Error, Result};
 
@@ -40,93 +46,309 @@ pub(super) struct Record {
     pub document: Document,
 }
 
-/// The records of one file. After [`Error::Input`] the next record follows, if there is one; after any other error nothing
-/// does.
-pub(super) type Records = Box<dyn Iterator<Item = Result<Record>> + Send>;
-
-/// By which a file is seen to have changed between the two passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub bytes: u64,
-    modified: Option<SystemTime>,
+/// What comes of a file, piece by piece.
+pub(super) enum Item {
+    Record(Record),
+    /// What is wrong with a record, with a file in an archive, or with the file.
+    Failed(Error),
+    /// Worth knowing.
+    Remark(String),
+    /// A file in an archive that nobody reads; its extension.
+    PassedOver(String),
 }
 
-/// A file that is open.
-pub(super) struct Opened {
-    pub stamp: Stamp,
-    pub records: Records,
-    /// The encoding that it was guessed to have.
-    pub guessed: Option<&'static str>,
+/// Why reading ends before the end.
+pub(super) enum Stop {
+    /// Nobody wants more.
+    Cancelled,
+    Failed(Error),
 }
 
-/// Opens a file. `bytes_read` counts on while the records are taken.
-pub(super) fn open(
-    file: &SourceFile,
-    options: &Arc<Options>,
-    bytes_read: &Arc<AtomicU64>,
-) -> Result<Opened> {
-    let origin = Origin {
-        shown: file.shown.clone(),
-        id: file.id.clone(),
-        path: match &file.content {
-            Content::File(path) => path.clone(),
-            Content::Spool(_) => PathBuf::from(&file.shown),
-        },
-        options: Arc::clone(options),
-    };
-    let (stamp, reader): (_, Box<dyn Read + Send>) = match &file.content {
-        Content::File(path) => {
-            let reader = File::open(path).map_err(Error::io("open", path))?;
-            let metadata = reader.metadata().map_err(Error::io("read", path))?;
-            (
-                Stamp {
-                    bytes: metadata.len(),
-                    modified: metadata.modified().ok(),
-                },
-                Box::new(reader),
-            )
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Where pieces go.
+pub(super) type Sink<'a> = &'a mut dyn FnMut(Item) -> ControlFlow<()>;
+
+/// Reads files one after another.
+pub(super) struct Reader<'a> {
+    pub options: Arc<Options>,
+    pub contained: &'a mut Contained,
+    /// Counts on while files are read.
+    pub bytes_read: Arc<AtomicU64>,
+    pub sink: Sink<'a>,
+}
+
+/// Bytes that can be read again, as an archive's directory wants.
+trait ReadSeek: Read + Seek + Send {}
+impl<T: Read + Seek + Send> ReadSeek for T {}
+
+enum Bytes {
+    Again(Box<dyn ReadSeek>),
+    Once(Box<dyn Read + Send>),
+}
+
+impl Bytes {
+    /// The bytes from their beginning, and a copy of the first of them.
+    fn peek(self) -> io::Result<(Vec<u8>, Self)> {
+        let mut beginning = Vec::new();
+        match self {
+            Self::Again(mut bytes) => {
+                let mut first = bytes.by_ref().take(BEGINNING as u64);
+                first.read_to_end(&mut beginning)?;
+                bytes.rewind()?;
+                Ok((beginning, Self::Again(bytes)))
+            }
+            Self::Once(mut bytes) => {
+                let mut first = bytes.by_ref().take(BEGINNING as u64);
+                first.read_to_end(&mut beginning)?;
+                let whole = Cursor::new(beginning.clone()).chain(bytes);
+                Ok((beginning, Self::Once(Box::new(whole))))
+            }
         }
-        Content::Spool(spool) => (
-            Stamp {
-                bytes: spool.bytes,
-                modified: None,
+    }
+
+    fn stream(self) -> Box<dyn Read + Send> {
+        match self {
+            Self::Again(bytes) => Box::new(bytes),
+            Self::Once(bytes) => bytes,
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// Reads a file to its end and tells what it was, as far as that is known.
+    pub fn file(&mut self, file: &SourceFile) -> Result<Option<Format>, Stop> {
+        let origin = Origin {
+            shown: file.shown.clone(),
+            id: file.id.clone(),
+            path: match &file.content {
+                Content::File(path) => path.clone(),
+                Content::Spool(_) => PathBuf::from(&file.shown),
             },
-            Box::new(spool.reader()),
-        ),
-    };
-    let counted = Counted {
-        reader,
-        bytes: Arc::clone(bytes_read),
-    };
-    let Decoded { reader, guessed } = match encoding::decoded(counted, file.format) {
-        Ok(decoded) => decoded,
-        // Told as the first record, as any failure to read what is open.
-        Err(error) => {
-            let failed = Error::io("read", &origin.path)(error);
-            return Ok(Opened {
-                stamp,
-                records: Box::new(std::iter::once(Err(failed))),
-                guessed: None,
-            });
+            options: Arc::clone(&self.options),
+        };
+        let read = Arc::clone(&self.bytes_read);
+        let (size, bytes): (u64, Box<dyn ReadSeek>) = match &file.content {
+            Content::File(path) => {
+                let reader = File::open(path).map_err(Error::io("open", path))?;
+                let metadata = reader.metadata().map_err(Error::io("read", path))?;
+                (metadata.len(), Box::new(Counted { reader, read }))
+            }
+            Content::Spool(spool) => {
+                let reader = spool.reader();
+                (spool.bytes, Box::new(Counted { reader, read }))
+            }
+        };
+        let packed = Packed {
+            // Text is seldom packed to less than a hundredth of its size.
+            allowed: size.saturating_mul(200).max(self.options.unpacked_bytes),
+            unpacked: Arc::default(),
+            depth: 0,
+        };
+        self.bytes(origin, file.format, Bytes::Again(bytes), &packed)
+    }
+
+    /// Reads what is in a file, or in a file of an archive.
+    fn bytes(
+        &mut self,
+        origin: Origin,
+        declared: Option<Format>,
+        bytes: Bytes,
+        packed: &Packed,
+    ) -> Result<Option<Format>, Stop> {
+        let failed = Error::io("read", &origin.path);
+        let (beginning, bytes) = bytes.peek().map_err(failed)?;
+        let format = match declared {
+            Some(format) => format,
+            None if beginning.is_empty() => return Err(origin.bad(None, "it is empty").into()),
+            None => Format::detect(&beginning, Path::new(&origin.id))
+                .map_err(|what| origin.bad(None, what))?,
+        };
+        match format {
+            Format::Zip | Format::Tar | Format::Gzip | Format::Zstandard => {
+                return self.unpack(origin, format, bytes, packed);
+            }
+            Format::Text
+            | Format::Markdown
+            | Format::Code
+            | Format::JsonLines
+            | Format::Json
+            | Format::Csv
+            | Format::Tsv => self.text(origin, format, bytes.stream())?,
+            _ => self.document(origin, format, bytes.stream(), packed)?,
         }
-    };
-    let reader = BufReader::with_capacity(1 << 16, reader);
-    let records: Records = match file.format {
-        Format::Text => Box::new(std::iter::once_with(move || text::read(reader, &origin))),
-        Format::Markdown => Box::new(std::iter::once_with(move || {
-            markdown::read(reader, &origin)
-        })),
-        Format::JsonLines => Box::new(jsonl::Records::new(reader, origin)),
-        Format::Csv => Box::new(csv::Records::new(reader, origin)),
-    };
-    Ok(Opened {
-        stamp,
-        records,
-        guessed,
-    })
+        Ok(Some(format))
+    }
+
+    #[cfg(not(feature = "archives"))]
+    fn unpack(
+        &mut self,
+        origin: Origin,
+        format: Format,
+        _bytes: Bytes,
+        _packed: &Packed,
+    ) -> Result<Option<Format>, Stop> {
+        let what =
+            format!("this build of vecdb unpacks no {format}; build with feature `archives`");
+        Err(origin.bad(None, what).into())
+    }
+
+    /// Characters, in whatever encoding.
+    fn text(
+        &mut self,
+        origin: Origin,
+        format: Format,
+        bytes: Box<dyn Read + Send>,
+    ) -> Result<(), Stop> {
+        let decoded = encoding::decoded(bytes, format).map_err(Error::io("read", &origin.path))?;
+        let Decoded { reader, guessed } = decoded;
+        if let Some(encoding) = guessed {
+            let remark = format!("{} is not UTF-8; it is read as {encoding}", origin.shown);
+            self.give(Item::Remark(remark))?;
+        }
+        let reader = BufReader::with_capacity(1 << 16, reader);
+        match format {
+            Format::JsonLines => self.records(jsonl::Records::new(reader, origin)),
+            Format::Csv => self.records(csv::Records::new(reader, origin, None)),
+            Format::Tsv => self.records(csv::Records::new(reader, origin, Some(b'\t'))),
+            Format::Json => json::read(reader, &origin, &mut |record| self.record(record)),
+            Format::Markdown => self.record(markdown::read(reader, &origin)),
+            Format::Code => self.record(text::code(reader, &origin)),
+            _ => self.record(text::read(reader, &origin)),
+        }
+    }
+
+    /// A document that takes a reader of its own.
+    fn document(
+        &mut self,
+        origin: Origin,
+        format: Format,
+        bytes: Box<dyn Read + Send>,
+        packed: &Packed,
+    ) -> Result<(), Stop> {
+        let bytes = whole(bytes, &origin)?;
+        let attached = extract::attachments(format, &bytes);
+        let extracted = self.contained.extract(format, bytes);
+        let record = extracted
+            .map(|extracted| document(extracted, format, &origin))
+            .map_err(|what| origin.bad(None, what));
+        self.record(record)?;
+        for (name, content) in attached {
+            let bytes = Bytes::Again(Box::new(Cursor::new(content)));
+            self.entry(&origin, &name, bytes, &packed.deeper())?;
+        }
+        Ok(())
+    }
+
+    /// A file in another one. What is wrong with it does not end the reading of the others.
+    fn entry(
+        &mut self,
+        outer: &Origin,
+        name: &str,
+        bytes: Bytes,
+        packed: &Packed,
+    ) -> Result<(), Stop> {
+        let origin = outer.inner(name);
+        if packed.depth > MOST_NESTED {
+            let error = origin.bad(None, "it lies too deep in archives within archives");
+            return self.give(Item::Failed(error));
+        }
+        let (beginning, bytes) = bytes.peek().map_err(Error::io("read", &origin.path))?;
+        let path = Path::new(name);
+        if !super::walk::is_wanted(path, &beginning) {
+            return self.give(Item::PassedOver(super::walk::extension(path)));
+        }
+        match self.bytes(origin, None, bytes, packed) {
+            Err(Stop::Failed(error)) => self.give(Item::Failed(error)),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// After [`Error::Input`] the next record follows, if there is one; after any other error nothing does.
+    fn records(&mut self, records: impl Iterator<Item = Result<Record>>) -> Result<(), Stop> {
+        for record in records {
+            self.record(record)?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: Result<Record>) -> Result<(), Stop> {
+        match record {
+            Ok(record) => self.give(Item::Record(record)),
+            Err(error @ Error::Input { .. }) => self.give(Item::Failed(error)),
+            Err(error) => Err(Stop::Failed(error)),
+        }
+    }
+
+    fn give(&mut self, item: Item) -> Result<(), Stop> {
+        match (self.sink)(item) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Stop::Cancelled),
+        }
+    }
+}
+
+/// How deep archives may lie in one another.
+const MOST_NESTED: usize = 4;
+
+/// How far a packed file is unpacked, with all that is packed in it: an archive that holds very much more than its own size is
+/// made to do harm.
+struct Packed {
+    allowed: u64,
+    unpacked: Arc<AtomicU64>,
+    depth: usize,
+}
+
+impl Packed {
+    fn deeper(&self) -> Self {
+        Self {
+            allowed: self.allowed,
+            unpacked: Arc::clone(&self.unpacked),
+            depth: self.depth + 1,
+        }
+    }
+}
+
+/// The record of what a document says.
+fn document(extracted: Extracted, format: Format, origin: &Origin) -> Record {
+    let Extracted {
+        text,
+        title,
+        mut fields,
+        mut outline,
+    } = extracted;
+    outline.without_context = origin.options.without_headings;
+    fields.insert("format".into(), format.name().into());
+    let mut document = Document::new(origin.id.clone(), text)
+        .outline(outline)
+        .source(origin.shown.clone());
+    document.title = title;
+    document.fields = fields;
+    Record {
+        line: None,
+        document,
+    }
+}
+
+/// All bytes of a document, if they are not too many.
+fn whole(bytes: impl Read, origin: &Origin) -> Result<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut limited = bytes.take(MAX_RECORD_BYTES as u64 + 1);
+    limited
+        .read_to_end(&mut all)
+        .map_err(Error::io("read", &origin.path))?;
+    if all.len() > MAX_RECORD_BYTES {
+        return Err(origin.bad(None, format!("it is larger than {MAX_RECORD_BYTES} bytes")));
+    }
+    Ok(all)
 }
 
 /// Where records come from.
+#[derive(Clone)]
 struct Origin {
     shown: String,
     id: String,
@@ -157,58 +379,34 @@ impl Origin {
     fn record_id(&self, line: u32) -> String {
         format!("{}#{line}", self.id)
     }
+
+    /// Of a file in this one.
+    fn inner(&self, name: &str) -> Self {
+        Self {
+            shown: format!("{}/{name}", self.shown),
+            id: format!("{}/{name}", self.id),
+            path: self.path.join(name),
+            options: Arc::clone(&self.options),
+        }
+    }
 }
 
-struct Counted {
-    reader: Box<dyn Read + Send>,
-    bytes: Arc<AtomicU64>,
+struct Counted<R> {
+    reader: R,
+    read: Arc<AtomicU64>,
 }
 
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(buffer)?;
-        self.bytes.fetch_add(read as u64, Ordering::Relaxed);
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }
 }
 
-impl Format {
-    /// The format that a file's extension, in any case, stands for.
-    pub(super) fn of_path(path: &Path) -> Option<Self> {
-        match path
-            .extension()
-            .and_then(OsStr::to_str)?
-            .to_ascii_lowercase()
-            .as_str()
-        {
-            "txt" => Some(Self::Text),
-            "md" | "markdown" => Some(Self::Markdown),
-            "jsonl" | "ndjson" => Some(Self::JsonLines),
-            "csv" => Some(Self::Csv),
-            _ => None,
-        }
-    }
-}
-
-/// `text`, `markdown`, `jsonl` or `csv`.
-impl FromStr for Format {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "text" | "txt" => Ok(Self::Text),
-            "markdown" | "md" => Ok(Self::Markdown),
-            "jsonl" | "ndjson" => Ok(Self::JsonLines),
-            "csv" => Ok(Self::Csv),
-            _ => {
-                let what =
-                    "there is no such format; there are text, markdown, jsonl and csv".into();
-                Err(Error::Input {
-                    place: name.into(),
-                    what,
-                })
-            }
-        }
+impl<R: Seek> Seek for Counted<R> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.reader.seek(to)
     }
 }
 
@@ -224,23 +422,5 @@ mod tests {
             path: name.into(),
             options: Arc::default(),
         }
-    }
-
-    #[test]
-    fn extensions_are_known_in_any_case() {
-        assert_eq!(Format::of_path(Path::new("a/B.MD")), Some(Format::Markdown));
-        assert_eq!(
-            Format::of_path(Path::new("x.tar.ndjson")),
-            Some(Format::JsonLines)
-        );
-        assert_eq!(Format::of_path(Path::new("md")), None);
-        assert_eq!("jsonl".parse::<Format>().expect("known"), Format::JsonLines);
-        assert!(
-            "pdf"
-                .parse::<Format>()
-                .expect_err("unknown")
-                .to_string()
-                .contains("markdown")
-        );
     }
 }

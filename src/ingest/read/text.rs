@@ -16,3 +16,11 @@ pub(super) fn read(reader: impl Read, origin: &Origin) -> Result<Record> {
         document,
     })
 }
+
+/// A program's name says what it is about, and its text often does not.
+pub(super) fn code(reader: impl Read, origin: &Origin) -> Result<Record> {
+    let mut record = read(reader, origin)?;
+    let name = origin.id.rsplit('/').next().unwrap_or(&origin.id);
+    record.document.title = Some(name.to_owned());
+    Ok(record)
+}

@@ -68,15 +68,8 @@ fn a_name_that_is_not_utf8_is_bad_input() {
     assert!(
         fails(Sources::new().path(folder.path()), folder.path()).contains("its name is not UTF-8")
     );
-    let plan = Sources::new()
-        .path(folder.path())
-        .skip_bad(true)
-        .plan()
-        .expect("planned");
-    assert_eq!(
-        (ids(&plan), plan.skipped_count),
-        (vec!["a.txt".to_owned()], 1)
-    );
+    let outcome = read_folder(&folder);
+    assert_eq!((outcome.ids(), outcome.failures.len()), (vec!["a.txt"], 1));
 }
 
 #[test]
@@ -89,36 +82,27 @@ fn what_cannot_be_opened_is_an_error_or_left_out_and_told() {
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).expect("locked");
     let is_root = fs::File::open(&locked).is_ok();
 
-    let message = fails(Sources::new().path(folder.path()), folder.path());
-    assert!(message.contains("read knot.txt"), "{message}");
-    let plan = Sources::new().path(folder.path()).skip_bad(true).plan();
-    let plan = plan.expect("planned");
-    let (read, skipped) = match is_root {
+    let outcome = read_folder(&folder);
+    let (read, failed) = match is_root {
         true => (vec!["a.txt", "locked.txt", "z.txt"], vec!["knot.txt"]),
         false => (vec!["a.txt", "z.txt"], vec!["knot.txt", "locked.txt"]),
     };
-    assert_eq!(ids(&plan), read, "in both passes");
-    let shown = |name: &&str| folder.path().join(name).display().to_string();
-    let told: Vec<_> = plan.skipped.into_iter().map(|bad| bad.place).collect();
-    assert_eq!(told, skipped.iter().map(shown).collect::<Vec<_>>());
-
-    let alone = Sources::new().path(&locked).plan();
-    assert!(is_root || matches!(alone, Err(Error::Io { path, .. }) if path == locked));
+    assert_eq!(outcome.ids(), read);
+    let places: Vec<_> = outcome.failed().iter().map(|(place, _)| *place).collect();
+    assert_eq!(places, failed);
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_file_that_fails_while_it_is_read_is_never_left_out() {
-    let folder = folder(&[("a.txt", "a")]);
+fn a_file_that_fails_while_it_is_read_is_told() {
+    let folder = folder(&[("a.txt", "a"), ("c.txt", "c")]);
     // Memory at address 0 can be opened and not read.
     symlink("/proc/self/mem", folder.path().join("b.csv")).expect("linked");
-    let error = Sources::new()
-        .path(folder.path())
-        .skip_bad(true)
-        .plan()
-        .expect_err("cannot be read");
+    let outcome = read_folder(&folder);
+    assert_eq!(outcome.ids(), ["a.txt", "c.txt"]);
     assert!(
-        matches!(error, Error::Io { action: "read", ref path, .. } if path.ends_with("b.csv")),
-        "{error}"
+        outcome.failed()[0].1.starts_with("it cannot be read"),
+        "{:?}",
+        outcome.failures
     );
 }

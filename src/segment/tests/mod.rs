@@ -207,6 +207,7 @@ pub(super) fn mixed_documents(random: &mut Random) -> Vec<EmbeddedDocument> {
         }
         if nth % 2 == 0 {
             document.attributes = Attributes {
+                outline: Default::default(),
                 title: Some(format!("title {nth}")),
                 source: Some("notes/a.txt".into()),
                 fields: Fields::from([
