@@ -74,6 +74,7 @@ pub use database::{
     Compacted, Database, DatabaseOptions, Documents, Effect, ExportFormat, ExportOptions, Exported,
     Hit, Imported, IntoFilter, Merging, Migration, Progress, Purged, Query, QueryTimings, Recall,
     RecallOptions, Repaired, Report, Residency, Scored, SnapshotOptions, Snapshotted, Stage,
+    StageTimes,
 };
 #[cfg(feature = "readers")]
 pub use database::{SyncOptions, Synced};

@@ -130,6 +130,7 @@ impl Outline {
     }
 
     /// The header of the table in whose rows a place is.
+    #[cfg(any(test, feature = "encoder"))]
     pub(crate) fn table_header_at<'a>(&self, text: &'a str, at: usize) -> Option<&'a str> {
         let begun = self.tables.partition_point(|table| table.header_end <= at);
         let table = self.tables[..begun].last()?;
@@ -137,6 +138,7 @@ impl Outline {
     }
 
     /// Where headings and tables begin, in order: the best places to cut a text.
+    #[cfg(any(test, feature = "encoder"))]
     pub(crate) fn breaks(&self) -> Vec<usize> {
         let headings = self.headings.iter().map(|heading| heading.start);
         let tables = self.tables.iter().map(|table| table.range.start);

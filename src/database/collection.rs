@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::embed::{Cost, Help, Prepared};
 use super::fits;
@@ -110,6 +111,22 @@ pub struct Added {
     pub reused: u64,
     /// Tokens encoded, padding not counted.
     pub tokens: u64,
+    /// Where the time went.
+    pub times: StageTimes,
+}
+
+/// Where the time of adding went, stage after stage; what runs beside a stage is not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StageTimes {
+    /// Waiting for documents: reading that the encoder is faster than.
+    pub reading: Duration,
+    /// Documents → windows, and looking for those that are known.
+    pub cutting: Duration,
+    /// Windows → vectors.
+    pub encoding: Duration,
+    /// Vectors → a segment on disk.
+    pub writing: Duration,
 }
 
 impl Added {
@@ -122,6 +139,7 @@ impl Added {
         self.passages += cost.passages;
         self.reused += cost.reused;
         self.tokens += cost.tokens;
+        self.times.encoding += cost.encoding;
     }
 }
 

@@ -1,5 +1,9 @@
 //! Documents → embedded documents: the encoder, opened when it is first needed.
 
+use std::time::Duration;
+#[cfg(feature = "encoder")]
+use std::time::Instant;
+
 use serde_json::to_vec;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -106,6 +110,8 @@ pub(super) struct Cost {
     pub reused: u64,
     /// Of the others.
     pub tokens: u64,
+    /// Time in the encoder.
+    pub encoding: Duration,
 }
 
 /// What embedding asks and tells.
@@ -238,12 +244,15 @@ impl EncoderSlot {
             passages.push((window.range.clone(), input));
             places.push(inputs.take(input, window, &made)?);
         }
-        let cost = Cost {
+        let mut cost = Cost {
             passages: passages.len() as u64,
             reused: passages.len() as u64 - inputs.fresh(),
             tokens: inputs.fresh_tokens(),
+            encoding: Duration::ZERO,
         };
+        let start = Instant::now();
         let vectors = deal(inputs.encode(&encoder, help.tell)?, &places);
+        cost.encoding = start.elapsed();
         let passages = passages.into_iter().zip(vectors);
         let mut passages = passages.map(|((range, input), vector)| EmbeddedPassage {
             range,

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -142,11 +143,16 @@ pub(super) fn run(
 impl Run<'_> {
     fn batches(&mut self, documents: &mut impl Iterator<Item = Result<Document>>) -> Result<()> {
         loop {
+            let start = Instant::now();
             let (batch, end) = self.take(documents);
+            self.added.times.reading += start.elapsed();
             let taken = batch.len() as u64;
             let bytes = batch.iter().map(|d| d.text.len() as u64).sum::<u64>();
             if taken > 0 {
+                let (start, before) = (Instant::now(), self.added.times.encoding);
                 self.embed(batch, bytes)?;
+                let encoding = self.added.times.encoding - before;
+                self.added.times.cutting += start.elapsed().saturating_sub(encoding);
             }
             self.progress.documents += taken;
             self.progress.text_bytes += bytes;
@@ -247,6 +253,7 @@ impl Run<'_> {
         self.buffered = HashMap::new();
         if let (false, Some(encoder)) = (buffer.is_empty(), &self.encoder) {
             let maker = encoder.maker();
+            let start = Instant::now();
             self.progress.stage = Stage::Sealing;
             if let Some(callback) = &mut self.callback {
                 // Whatever the answer, this segment is written: a cancel is heard after it.
@@ -257,6 +264,7 @@ impl Run<'_> {
                     .inner
                     .store_sealed(&self.collection.state, maker, buffer)?;
             self.added.count(stored);
+            self.added.times.writing += start.elapsed();
         }
         self.progress.durable_documents = self.progress.documents;
         Ok(())

@@ -75,7 +75,7 @@ use std::time::Duration;
 
 pub use batch::QueryTimings;
 pub use check::{CheckOptions, Report};
-pub use collection::{Added, Collection, CollectionInfo, CollectionOptions, Documents};
+pub use collection::{Added, Collection, CollectionInfo, CollectionOptions, Documents, StageTimes};
 pub use ingest::{BatchOptions, Progress, Stage};
 pub use merge::{Compacted, Merging};
 pub use migrate::Migration;

@@ -92,7 +92,7 @@ pub(super) fn cut<T>(
             }
             None => {
                 let end = window_end(text, ahead, capacity);
-                (end, overlap_start(ahead, end, how.overlap))
+                (end, overlap_start(text, ahead, end, how.overlap))
             }
         };
         let next_start = floor_char(text, ahead[next].start);
@@ -148,12 +148,15 @@ fn gap<'a>(text: &'a str, token: &Token, next: &Token) -> &'a str {
     text.get(token.end..next.start).unwrap_or_default()
 }
 
-/// The token that the window after one of `end` tokens starts with: the first word start in the overlap.
-fn overlap_start(tokens: &[Token], end: usize, overlap: Option<usize>) -> usize {
+/// The token that the window after one of `end` tokens starts with: the first line start in the overlap (of a table's row, or
+/// of code), else the first word start.
+fn overlap_start(text: &str, tokens: &[Token], end: usize, overlap: Option<usize>) -> usize {
     let shared = overlap.map_or(end / OVERLAP_PART, |tokens| tokens.min(end / 2));
     let earliest = (end - shared).max(1);
+    let starts_line = |&at: &usize| gap(text, &tokens[at - 1], &tokens[at]).contains('\n');
     (earliest..end)
-        .find(|&at| tokens[at].starts_word)
+        .find(starts_line)
+        .or_else(|| (earliest..end).find(|&at| tokens[at].starts_word))
         .unwrap_or(end)
 }
 

@@ -42,7 +42,8 @@ With --json, one object:
   {\"files\": 37, \"formats\": {\"markdown\": 36, \"pdf\": 1}, \"documents\": 300,
    \"text_bytes\": 401234, \"failed\": 0, \"added\": 280, \"updated\": 15,
    \"unchanged\": 5, \"renamed\": 0, \"pruned\": 0, \"passages\": 1204, \"reused\": 104,
-   \"tokens\": 98765, \"seconds\": 12.3, \"interrupted\": false}
+   \"tokens\": 98765, \"seconds\": 12.3, \"times\": {\"reading\": 0.0,
+   \"cutting\": 0.2, \"encoding\": 11.9, \"writing\": 0.2}, \"interrupted\": false}
   with --dry-run files to failed, and passages, tokens and seconds to come,
   which are null where there is no encoder to tell them.
 --report writes an object a line for each file:
@@ -143,7 +144,17 @@ struct IngestedObject<'a> {
     reused: u64,
     tokens: u64,
     seconds: f64,
+    times: TimesObject,
     interrupted: bool,
+}
+
+/// Seconds, stage by stage.
+#[derive(Serialize)]
+struct TimesObject {
+    reading: f64,
+    cutting: f64,
+    encoding: f64,
+    writing: f64,
 }
 
 #[derive(Serialize)]
@@ -246,6 +257,9 @@ fn store(
             if plan.files > 1 {
                 output.note(format_args!("read {}", load::formats(&ingested.reading)));
             }
+            if ingested.synced.added.tokens > 0 {
+                output.note(load::work(&ingested));
+            }
         }
     }
     if output.json {
@@ -258,6 +272,7 @@ fn store(
                     passages,
                     reused,
                     tokens,
+                    times,
                     ..
                 },
             renamed,
@@ -275,6 +290,12 @@ fn store(
             reused,
             tokens,
             seconds: ingested.elapsed.as_secs_f64(),
+            times: TimesObject {
+                reading: times.reading.as_secs_f64(),
+                cutting: times.cutting.as_secs_f64(),
+                encoding: times.encoding.as_secs_f64(),
+                writing: times.writing.as_secs_f64(),
+            },
             interrupted: ingested.interrupted.is_some(),
         })?;
     }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::outline::{Heading, Outline, Table};
 
 /// The windows of `text` cover it as they promise.
 fn assert_covers(windows: &[Window], text: &str) {
@@ -197,5 +198,96 @@ proptest! {
         let windows = encoder().windows(title.as_deref(), &text).expect("windows");
         let of_title = if windows.len() > 1 { windows.iter().take_while(|w| w.range == (0..0)).count() } else { 0 };
         assert_covers(&windows[of_title..], &text);
+    }
+}
+
+/// A text of sections with so many words each, and its outline.
+fn sections(words: &[usize]) -> (String, Outline) {
+    let mut text = String::new();
+    let mut outline = Outline::default();
+    for (nth, &words) in words.iter().enumerate() {
+        let heading = format!("Chapter {nth}");
+        let start = text.len();
+        outline.headings.push(Heading::new(start, 1, &heading));
+        text.push_str(&format!(
+            "{heading}\n\n{}\n\n",
+            "word ".repeat(words).trim()
+        ));
+    }
+    (text, outline)
+}
+
+#[test]
+fn windows_begin_where_sections_do_and_small_ones_stay_together() {
+    let encoder = encoder();
+    let (text, outline) = sections(&[100, 10, 10, 10, 150, 400]);
+    let windows = encoder
+        .windows_along(Some("Book"), &text, &outline)
+        .expect("windows");
+    let starts: Vec<usize> = windows.iter().map(|window| window.range.start).collect();
+    let begin = |nth: usize| outline.headings[nth].start;
+    // 1 to 3 are too small to stand alone, and 4 begins where they are large enough.
+    assert_eq!(starts[..2], [begin(0), begin(1)], "{starts:?}");
+    assert!(starts.contains(&begin(5)), "{starts:?}");
+    let mut covered = 0;
+    for window in &windows {
+        assert!(window.range.start <= covered && window.range.end > covered);
+        covered = window.range.end;
+        assert!(window.token_count() <= encoder.max_tokens());
+    }
+    assert_eq!(covered, text.len());
+}
+
+#[test]
+fn windows_are_read_with_what_stands_above_them() {
+    let encoder = encoder();
+    let (text, outline) = sections(&[600, 20]);
+    let along = |outline: &Outline| {
+        let windows = encoder.windows_along(None, &text, outline);
+        windows.expect("windows")
+    };
+    let tokens = |text: &str| {
+        encoder
+            .windows(None, text)
+            .expect("windows")
+            .remove(0)
+            .tokens
+    };
+    let windows = along(&outline);
+    // Between the special tokens: the heading, and then the words.
+    let heading = tokens("Chapter 0");
+    let heading = &heading[1..heading.len() - 1];
+    assert!(windows.len() > 2);
+    assert!(
+        windows[0].tokens[1..].starts_with(heading),
+        "it begins with it itself"
+    );
+    assert!(!windows[0].tokens[1 + heading.len()..].starts_with(heading));
+    assert!(windows[1].tokens[1..].starts_with(heading));
+    let plain = Outline {
+        without_context: true,
+        ..outline
+    };
+    assert!(!along(&plain)[1].tokens[1..].starts_with(heading));
+}
+
+#[test]
+fn parts_of_a_table_are_read_with_its_header() {
+    let encoder = encoder();
+    let rows: String = (0..200).map(|n| format!("{n} | {}\n", n * n)).collect();
+    let text = format!("number | square\n{rows}");
+    let outline = Outline {
+        tables: vec![Table::new(0..text.len(), 16)],
+        ..Outline::default()
+    };
+    let header = encoder.windows(None, "number | square").expect("windows");
+    let header = &header[0].tokens[1..header[0].tokens.len() - 1];
+    let windows = encoder.windows_along(None, &text, &outline);
+    let windows = windows.expect("windows");
+    assert!(windows.len() > 3);
+    for window in &windows {
+        assert!(window.tokens[1..].starts_with(header));
+        let begins = window.range.start == 0 || text[..window.range.start].ends_with('\n');
+        assert!(begins, "a part begins with a row: {:?}", window.range);
     }
 }
