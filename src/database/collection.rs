@@ -11,6 +11,7 @@ use super::ingest::{self, BatchOptions};
 use super::inner::{Handle, Inner, State};
 use super::part::{Content, Snapshot};
 use super::query::{Ask, Query};
+use super::ready;
 use super::write::{Maker, Stored};
 use crate::document::{Document, EmbeddedDocument};
 use crate::error::{Error, Result};
@@ -274,12 +275,7 @@ assert_eq!((added.added, added.passages), (1, 1));
                     given: vector.dimension(),
                 });
             }
-            let bytes: Vec<u8> = vector
-                .as_slice()
-                .iter()
-                .flat_map(|x| x.to_le_bytes())
-                .collect();
-            let prepared = Prepared::new(document, &bytes);
+            let prepared = Prepared::with_maker(document, &vector);
             embedded.push(prepared.with_vector(record.metric.prepare(vector)?));
         }
         let Some(dimension) = dimension else {
@@ -310,6 +306,18 @@ assert_eq!((added.added, added.passages), (1, 1));
         options: BatchOptions<'_>,
     ) -> Result<Added> {
         ingest::run(self, documents.into_iter(), options)
+    }
+
+    /// As [`Collection::ingest`], of documents with the caller's vectors, as [`Collection::add_vectors`] takes them.
+    ///
+    /// # Errors
+    /// As [`Collection::add_vectors`], any error of the stream itself, and [`Error::Cancelled`]. What came before it is stored.
+    pub fn ingest_vectors(
+        &self,
+        documents: impl IntoIterator<Item = Result<(Document, Vector)>>,
+        options: BatchOptions<'_>,
+    ) -> Result<Added> {
+        ready::ingest(self, &mut documents.into_iter(), options)
     }
 
     /// Deletes documents by id; durable when it returns. Returns how many there were.

@@ -58,6 +58,13 @@ impl Prepared {
         }
     }
 
+    /// With the user's own vector.
+    pub fn with_maker(document: Document, vector: &Vector) -> Self {
+        let components = vector.as_slice().iter();
+        let bytes: Vec<u8> = components.flat_map(|x| x.to_le_bytes()).collect();
+        Self::new(document, &bytes)
+    }
+
     /// The hash of a content.
     pub fn hash(text: &str, attributes: &Attributes, maker: &[u8]) -> u128 {
         let mut hash = Xxh3Default::new();

@@ -82,6 +82,10 @@ impl<'a> BatchOptions<'a> {
         self
     }
 
+    pub(super) fn memory(&self) -> u64 {
+        self.max_memory
+    }
+
     pub(super) fn into_callback(self) -> Option<Callback<'a>> {
         self.progress
     }

@@ -22,6 +22,7 @@
 //! | `background.rs` | the threads that seal and merge without being asked |
 //! | `inputs.rs` | windows → vectors, each made once |
 //! | `ingest.rs` | a stream of documents in bounded memory |
+//! | `ready.rs` | documents that come with their vectors |
 //! | `sync.rs` | files into a collection, and out of it what is gone |
 //! | `refresh.rs` | what a reader sees, made new |
 //! | `snapshot.rs` | a copy that is a database itself |
@@ -55,6 +56,7 @@ mod migrate;
 mod part;
 mod purge;
 mod query;
+mod ready;
 mod recall;
 mod refresh;
 mod repair;

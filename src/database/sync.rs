@@ -50,6 +50,15 @@ pub struct Synced {
     pub pruned: u64,
 }
 
+impl From<Added> for Synced {
+    fn from(added: Added) -> Self {
+        Self {
+            added,
+            ..Self::default()
+        }
+    }
+}
+
 impl Collection {
     /// Adds the documents of files as [`ingest`](Self::ingest) does, and then looks after documents that came from these
     /// folders before and were not seen now. One whose file is gone, and whose text another file of the same kind has now, is

@@ -12,10 +12,12 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::contained::Contained;
 use super::plan::{Failure, FileRead, Found};
 use super::queue::{Receiver, Sender, bounded};
+use super::read::npy::Rows;
 use super::read::{Item, Reader, Record, Stop};
 use super::walk::{SourceFile, place};
 use crate::document::Document;
 use crate::error::{Error, Result};
+use crate::vector::Vector;
 
 /// Text that is read ahead, in bytes.
 const AHEAD: usize = 8 << 20;
@@ -33,9 +35,12 @@ pub struct Documents {
     is_done: bool,
 }
 
+/// A document, with its vector where it comes with one.
+type Taken = (Document, Option<Vec<f32>>);
+
 /// A document on its way, and where its file is.
 struct Read {
-    document: Result<Document>,
+    document: Result<Taken>,
     /// Bytes of all files that were read when it was.
     bytes: u64,
     file: usize,
@@ -134,6 +139,52 @@ impl Iterator for Documents {
     type Item = Result<Document>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let taken = self.receive()?;
+        Some(taken.map(|(document, _)| document))
+    }
+}
+
+/// Documents with the vectors that they come with; [`Collection::ingest_vectors`](crate::Collection::ingest_vectors) takes them.
+pub struct Vectors(Documents);
+
+impl Vectors {
+    pub(super) fn new(documents: Documents) -> Self {
+        Self(documents)
+    }
+
+    /// How far they are.
+    pub fn reading(&self) -> Reading {
+        self.0.reading()
+    }
+
+    /// As [`Documents::watch`].
+    pub fn watch(&self) -> Watch {
+        self.0.watch()
+    }
+}
+
+impl Iterator for Vectors {
+    type Item = Result<(Document, Vector)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let taken = self.0.receive()?;
+        Some(taken.and_then(|(document, vector)| {
+            let place = || document.source.clone().unwrap_or_default();
+            let vector = vector.ok_or_else(|| Error::Input {
+                place: place(),
+                what: "it comes with no vector".into(),
+            })?;
+            let vector = Vector::new(vector).map_err(|error| Error::Input {
+                place: place(),
+                what: error.to_string(),
+            })?;
+            Ok((document, vector))
+        }))
+    }
+}
+
+impl Documents {
+    fn receive(&mut self) -> Option<Result<Taken>> {
         if self.is_done {
             return None;
         }
@@ -168,7 +219,7 @@ impl Iterator for Documents {
             });
             return None;
         };
-        if let Ok(document) = &document {
+        if let Ok((document, _)) = &document {
             self.state.change(|reading| {
                 reading.bytes = bytes;
                 reading.files = file as u64 + 1;
@@ -193,8 +244,13 @@ fn read_all(found: &Found, state: &State, sender: &Sender<Read>) {
             return;
         }
     }
+    let mut rows = match options.vectors.as_deref().map(Rows::open).transpose() {
+        Ok(rows) => rows,
+        Err(error) => return end(sender, error),
+    };
     for (at, file) in found.files.iter().enumerate() {
         let one = One {
+            rows: rows.as_mut(),
             found,
             state,
             sender,
@@ -217,6 +273,28 @@ fn read_all(found: &Found, state: &State, sender: &Sender<Read>) {
         }
         before += file.bytes;
     }
+    if let Some(left) = rows.as_ref().map(Rows::left).filter(|&left| left > 0) {
+        let place = options
+            .vectors
+            .as_ref()
+            .map(|path| path.display().to_string());
+        let error = Error::Input {
+            place: place.unwrap_or_default(),
+            what: format!("it holds {left} vectors more than there are records"),
+        };
+        // What was taken before it may belong to other records than it was taken for.
+        end(sender, error);
+    }
+}
+
+/// Tells what no callback is asked about.
+fn end(sender: &Sender<Read>, error: Error) {
+    let end = Read {
+        document: Err(error),
+        bytes: 0,
+        file: 0,
+    };
+    let _ = sender.send(end, 1);
 }
 
 /// One file, being read.
@@ -228,6 +306,8 @@ struct One<'a> {
     file: &'a SourceFile,
     ids: &'a mut Ids,
     bytes_before: u64,
+    /// Vectors beside the records.
+    rows: Option<&'a mut Rows>,
     bytes_read: Arc<AtomicU64>,
     told: FileRead,
 }
@@ -267,23 +347,25 @@ impl One<'_> {
     }
 
     fn take(&mut self, item: Item) -> ControlFlow<()> {
-        match item {
-            Item::Record(record) => match self.check(record) {
-                Ok(document) => {
-                    self.told.documents += 1;
-                    let weight = document.text.len() + 1_024;
-                    let read = self.bytes_read.load(Ordering::Relaxed);
-                    // An archive's directory is read twice.
-                    let read = read.min(self.file.bytes);
-                    let item = Read {
-                        document: Ok(document),
-                        bytes: self.bytes_before + read,
-                        file: self.at,
-                    };
-                    self.sender.send(item, weight)
+        // A record that failed has its row, too.
+        let row = match (&mut self.rows, &item) {
+            (Some(rows), Item::Record(_) | Item::Failed(_)) => match rows.next() {
+                Ok(row) => row,
+                Err(error) => {
+                    end(self.sender, error);
+                    return ControlFlow::Break(());
                 }
-                Err(error) => self.fail(error),
             },
+            _ => None,
+        };
+        match item {
+            Item::Record(mut record) => {
+                record.vector = record.vector.take().or(row);
+                match self.check(record) {
+                    Ok(taken) => self.send(taken),
+                    Err(error) => self.fail(error),
+                }
+            }
             Item::Failed(error) => self.fail(error),
             Item::Remark(remark) => {
                 self.state.change(|reading| reading.remarks.push(remark));
@@ -296,6 +378,21 @@ impl One<'_> {
                 ControlFlow::Continue(())
             }
         }
+    }
+
+    fn send(&mut self, taken: Taken) -> ControlFlow<()> {
+        self.told.documents += 1;
+        let (document, vector) = &taken;
+        let vector = vector.as_ref().map_or(0, |vector| 4 * vector.len());
+        let weight = document.text.len() + vector + 1_024;
+        // An archive's directory is read twice.
+        let read = self.bytes_read.load(Ordering::Relaxed);
+        let item = Read {
+            document: Ok(taken),
+            bytes: self.bytes_before + read.min(self.file.bytes),
+            file: self.at,
+        };
+        self.sender.send(item, weight)
     }
 
     fn fail(&mut self, error: Error) -> ControlFlow<()> {
@@ -318,21 +415,29 @@ impl One<'_> {
     }
 
     /// The record's document, if it can be stored and its id is new.
-    fn check(&mut self, record: Record) -> Result<Document> {
-        let Record { line, document } = record;
+    fn check(&mut self, record: Record) -> Result<Taken> {
+        let Record {
+            line,
+            document,
+            vector,
+        } = record;
         let source = document.source.clone();
         let bad = |what: String| Error::Input {
             place: source.unwrap_or_else(|| place(&self.file.shown, line)),
             what,
         };
-        if let Err(error) = document.validate() {
+        let checked = match vector {
+            Some(_) => document.validate_without_text(),
+            None => document.validate(),
+        };
+        if let Err(error) = checked {
             return Err(match error {
                 Error::Document { what, .. } => bad(what),
                 other => other,
             });
         }
         match self.ids.first(&document.id, self.at, line) {
-            None => Ok(document),
+            None => Ok((document, vector)),
             Some((file, line)) => {
                 let first = place(&self.found.files[file].shown, line);
                 Err(bad(format!(

@@ -44,6 +44,8 @@ pub(super) fn document(
                 kind(&other)
             ));
         }
+        // What comes with its vector needs no text.
+        None if options.has_vectors() => String::new(),
         None => {
             return Err(format!(
                 "there is no text under {}; name its key by `--text-field`; the keys are {}",

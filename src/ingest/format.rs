@@ -58,6 +58,10 @@ formats! {
     Csv "csv" ["csv"],
     /// A table with a header row; its cells are separated by tabs.
     Tsv "tsv" ["tsv" "tab"],
+    /// A table in columns; its rows are documents.
+    Parquet "parquet" ["parquet"],
+    /// A table in columns (Arrow's file format, also known as Feather); its rows are documents.
+    Arrow "arrow" ["arrow" "feather" "ipc"],
     /// A web page.
     Html "html" ["html" "htm" "xhtml" "shtml"],
     /// A book.
@@ -204,6 +208,12 @@ pub(super) fn see(beginning: &[u8]) -> Seen {
     }
     if beginning.starts_with(b"\x28\xb5\x2f\xfd") {
         return Seen::Format(Format::Zstandard);
+    }
+    if beginning.starts_with(b"PAR1") {
+        return Seen::Format(Format::Parquet);
+    }
+    if beginning.starts_with(b"ARROW1") {
+        return Seen::Format(Format::Arrow);
     }
     if beginning.get(257..262) == Some(b"ustar") {
         return Seen::Format(Format::Tar);

@@ -29,6 +29,7 @@
 //! |---|---|---|
 //! | text, code | the whole file | path |
 //! | markdown | the whole file, byte for byte; title from front matter or the first heading | path |
+//! | parquet, arrow | one row | path`#`row |
 //! | html, epub, pdf, word, excel, powerpoint, opendocument, rtf, email | its text, with headings, pages and tables | path |
 //! | jsonl | one JSON object a line; blank lines are passed over | path`#`line |
 //! | json | the objects of an array, or the one object | path`#`number, path |
@@ -88,7 +89,7 @@ use self::plan::Listener;
 use crate::error::Result;
 
 pub use contained::serve;
-pub use documents::{Documents, Reading, Watch};
+pub use documents::{Documents, Reading, Vectors, Watch};
 pub use format::Format;
 pub use plan::{Failure, FileRead, Plan};
 pub(crate) use standing::{Standing, Standings};
@@ -132,6 +133,8 @@ pub(crate) struct Options {
     pub id_field: Option<String>,
     pub text_field: Option<String>,
     pub title_field: Option<String>,
+    pub vector_field: Option<String>,
+    pub vectors: Option<PathBuf>,
     pub format: Option<Format>,
     pub include: Vec<String>,
     pub exclude: Vec<String>,
@@ -149,6 +152,8 @@ impl Default for Options {
             id_field: None,
             text_field: None,
             title_field: None,
+            vector_field: None,
+            vectors: None,
             format: None,
             include: Vec::new(),
             exclude: Vec::new(),
@@ -158,6 +163,13 @@ impl Default for Options {
             reader_time: Duration::from_secs(120),
             unpacked_bytes: 1 << 30,
         }
+    }
+}
+
+impl Options {
+    /// Do documents come with their vectors?
+    pub fn has_vectors(&self) -> bool {
+        self.vector_field.is_some() || self.vectors.is_some()
     }
 }
 
@@ -202,6 +214,22 @@ impl Sources {
     #[must_use]
     pub fn title_field(mut self, name: impl Into<String>) -> Self {
         self.options.title_field = Some(name.into());
+        self
+    }
+
+    /// The column of Parquet and Arrow files that holds each row's vector, a list of 32- or 64-bit floats. [`Plan::vectors`]
+    /// gives documents with them.
+    #[must_use]
+    pub fn vector_field(mut self, name: impl Into<String>) -> Self {
+        self.options.vector_field = Some(name.into());
+        self
+    }
+
+    /// A NumPy file of shape `[records, dimension]` (f4 or f8, in C's order): the vector of each record, in the order of the
+    /// records. [`Plan::vectors`] gives documents with them.
+    #[must_use]
+    pub fn vectors(mut self, path: impl Into<PathBuf>) -> Self {
+        self.options.vectors = Some(path.into());
         self
     }
 

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::walk::{SourceFile, walk};
-use super::{Documents, Format, Options, Sources};
+use super::{Documents, Format, Options, Sources, Vectors};
 use crate::error::{Error, Result};
 
 /// The files that were found.
@@ -124,6 +124,11 @@ impl fmt::Debug for Listener {
 }
 
 impl Plan {
+    /// Reads them, as documents with the vectors that they come with ([`Sources::vector_field`], [`Sources::vectors`]).
+    pub fn vectors(&self) -> Vectors {
+        Vectors::new(self.documents())
+    }
+
     /// Reads them.
     pub fn documents(&self) -> Documents {
         Documents::new(Arc::clone(&self.found))

@@ -101,6 +101,7 @@ fn fails(sources: Sources, folder: &Path) -> String {
 }
 
 mod bad_input;
+mod columns;
 mod formats;
 #[cfg(unix)]
 mod links_and_pipes;

@@ -12,7 +12,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 use vecdb::encoder::{Encoder, Window};
 use vecdb::ingest::{FileRead, Format, Plan, Reading, Sources};
-use vecdb::{Added, Merging, Synced};
+use vecdb::{Added, Collection, CollectionOptions, Database, Error, Merging, Metric, Synced};
 
 use crate::args::Global;
 use crate::failure::{Failure, Outcome};
@@ -24,8 +24,8 @@ use crate::text;
 use crate::tidy::tidy;
 
 pub const AFTER_HELP: &str = "\
-Reads texts, Markdown, source code, HTML, EPUB, PDF, Word, Excel, PowerPoint, OpenDocument, RTF, e-mail, CSV, TSV, JSON and \
-JSON Lines, also packed (gz, zst) and in archives (zip, tar). The bytes tell a file's format, and its name where they do not. A \
+Reads texts, Markdown, source code, HTML, EPUB, PDF, Word, Excel, PowerPoint, OpenDocument, RTF, e-mail, CSV, TSV, JSON, \
+JSON Lines, Parquet and Arrow, also packed (gz, zst) and in archives (zip, tar). The bytes tell a file's format, and its name where they do not. A \
 document whose id is there already is replaced; one that is there already and equal is left alone, so the same command can be \
 run again at any time: it adds what is new and encodes nothing twice, no passage either that is there in another document. A \
 file that cannot be read is told in a line and does not stop the others.
@@ -37,6 +37,8 @@ Examples:
   vecdb ingest faq.jsonl --text-field answer --title-field question --dry-run
   curl -s https://example.org/items.jsonl | vecdb ingest - --keep-going
   vecdb ingest scifact/ -c scifact              a folder in BEIR's layout
+  vecdb ingest wiki.parquet --vector-field emb  rows with vectors of their own
+  vecdb ingest docs.jsonl --vectors docs.npy --metric dot
 
 With --json, one object:
   {\"files\": 37, \"formats\": {\"markdown\": 36, \"pdf\": 1}, \"documents\": 300,
@@ -46,6 +48,7 @@ With --json, one object:
    \"cutting\": 0.2, \"encoding\": 11.9, \"writing\": 0.2}, \"interrupted\": false}
   with --dry-run files to failed, and passages, tokens and seconds to come,
   which are null where there is no encoder to tell them.
+With vectors nothing is encoded, and --prune does not look after what is gone.
 --report writes an object a line for each file:
   {\"path\": \"…\", \"format\": \"pdf\" or null, \"bytes\": 1234, \"documents\": 1,
    \"failed\": 0, \"failures\": [{\"place\": \"…\", \"what\": \"…\"}]}
@@ -71,6 +74,15 @@ pub struct Arguments {
     /// The key or column that holds the title [default: title]
     #[arg(long, value_name = "NAME")]
     pub title_field: Option<String>,
+    /// The column of Parquet and Arrow files that holds vectors, to store as they are
+    #[arg(long, value_name = "NAME")]
+    pub vector_field: Option<String>,
+    /// A NumPy file with the vector of each record, to store as they are
+    #[arg(long, value_name = "FILE", conflicts_with = "vector_field")]
+    pub vectors: Option<PathBuf>,
+    /// How vectors of a new collection are compared
+    #[arg(long, value_name = "METRIC", value_parser = ["cosine", "dot", "l2"])]
+    pub metric: Option<String>,
     /// The format of stdin and of files named here, whatever they look like
     #[arg(long, value_parser = formats(), hide_possible_values = true, value_name = "FORMAT")]
     pub format: Option<Format>,
@@ -87,7 +99,7 @@ pub struct Arguments {
     #[arg(long)]
     pub no_headings: bool,
     /// Delete documents whose file or record is gone from these paths
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["vector_field", "vectors"])]
     pub prune: bool,
     /// Exit with 0 though files failed
     #[arg(long)]
@@ -219,7 +231,8 @@ fn store(
 ) -> Result<Ingested, Failure> {
     let interrupt = Interrupt::listen()?;
     let path = global.database_path()?;
-    if !path.exists() {
+    let has_vectors = arguments.vector_field.is_some() || arguments.vectors.is_some();
+    if !path.exists() && !has_vectors {
         // Where the encoder is missing, no empty database is left behind.
         global.encoder()?;
     }
@@ -230,8 +243,9 @@ fn store(
         options = options.merging(Merging::background().memory_bytes(bytes));
     }
     let database = options.open(path)?;
-    let collection = database.collection(global.collection_name())?;
+    let collection = collection(&database, arguments.metric.as_deref(), global)?;
     let settings = load::Settings {
+        has_vectors,
         max_memory: half,
         prune: arguments.prune,
         interrupt: Some(&interrupt),
@@ -300,6 +314,35 @@ fn store(
         })?;
     }
     Ok(ingested)
+}
+
+/// The collection, made if absent; then the metric counts, and else it must be the one that is there.
+fn collection(
+    database: &Database,
+    metric: Option<&str>,
+    global: &Global,
+) -> Result<Collection, Failure> {
+    let name = global.collection_name();
+    let metric = metric.map(|metric| match metric {
+        "dot" => Metric::Dot,
+        "l2" => Metric::L2,
+        _ => Metric::Cosine,
+    });
+    let Some(metric) = metric else {
+        return Ok(database.collection(name)?);
+    };
+    match database.existing_collection(name) {
+        Ok(collection) if collection.info().metric == metric => Ok(collection),
+        Ok(collection) => Err(Failure::Usage(format!(
+            "collection {name:?} is under {} already; leave --metric out, or name another by -c",
+            collection.info().metric
+        ))),
+        Err(Error::NoCollection { .. }) => {
+            let options = CollectionOptions::default().metric(metric);
+            Ok(database.create_collection(name, options)?)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Reads everything, and tells what encoding it would cost. Gives how many records and files failed.
@@ -413,6 +456,12 @@ fn sources(arguments: &Arguments) -> Sources {
     }
     if let Some(name) = &arguments.title_field {
         sources = sources.title_field(name);
+    }
+    if let Some(name) = &arguments.vector_field {
+        sources = sources.vector_field(name);
+    }
+    if let Some(path) = &arguments.vectors {
+        sources = sources.vectors(path);
     }
     if let Some(format) = arguments.format {
         sources = sources.format(format);

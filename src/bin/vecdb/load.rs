@@ -47,6 +47,8 @@ impl Failures {
 pub struct Settings<'a> {
     pub max_memory: Option<u64>,
     pub prune: bool,
+    /// Do documents come with their vectors?
+    pub has_vectors: bool,
     pub interrupt: Option<&'a Interrupt>,
     pub failures: Failures,
 }
@@ -70,8 +72,11 @@ pub fn store(
     settings: &Settings<'_>,
     output: &Output,
 ) -> Result<Ingested, Failure> {
-    let mut documents = plan.documents();
-    let watch = documents.watch();
+    let (mut documents, mut vectors) = (plan.documents(), plan.vectors());
+    let watch = match settings.has_vectors {
+        true => vectors.watch(),
+        false => documents.watch(),
+    };
     let mut meter = Meter::start(plan.bytes, output);
     let mut encoded = 0;
     let mut options = BatchOptions::default().progress(|progress| {
@@ -85,8 +90,13 @@ pub fn store(
     if let Some(bytes) = settings.max_memory {
         options = options.max_memory(bytes);
     }
-    let options = SyncOptions::default().batch(options).prune(settings.prune);
-    let result = collection.sync(&mut documents, options);
+    let result = if settings.has_vectors {
+        let added = collection.ingest_vectors(&mut vectors, options);
+        added.map(Synced::from)
+    } else {
+        let options = SyncOptions::default().batch(options).prune(settings.prune);
+        collection.sync(&mut documents, options)
+    };
     settings.failures.tell(&meter);
     meter.finish();
     let elapsed = meter.elapsed();
@@ -103,7 +113,7 @@ pub fn store(
     };
     Ok(Ingested {
         synced,
-        reading: documents.reading(),
+        reading: watch.reading(),
         elapsed,
         interrupted,
     })

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_128;
@@ -13,10 +12,9 @@ use super::columns;
 use super::jsonl;
 use super::record::{Header, Record};
 use crate::database::collection::{Added, Collection};
-use crate::database::ingest::{BatchOptions, Progress, SEAL_TEXT_BYTES, Stage};
-use crate::database::write::{Maker, SEAL_ROWS};
-use crate::database::{CollectionOptions, Database, fits};
-use crate::document::EmbeddedDocument;
+use crate::database::ingest::BatchOptions;
+use crate::database::write::Maker;
+use crate::database::{CollectionOptions, Database, fits, ready};
 use crate::error::{Error, Result};
 
 /// What an import did.
@@ -101,9 +99,19 @@ fn import(
     let collection = collection.unwrap_or(&header.collection);
     let collection = target(db, collection, &header)?;
     let (_, mut reader) = Reader::open(open()?, name)?;
-    let mut records = std::iter::from_fn(|| reader.next().transpose());
+    let records = std::iter::from_fn(|| reader.next().transpose());
     let added = if header.vectors {
-        store(&collection, &header, &mut records, options)?
+        match header.dimension {
+            Some(dimension) => {
+                let maker = Maker {
+                    encoder: header.encoder.as_ref(),
+                    dimension,
+                };
+                let mut documents = records.map(|record| record?.into_embedded(&header));
+                ready::store(&collection, maker, &mut documents, options)?
+            }
+            None => Added::default(),
+        }
     } else {
         let documents = records.map(|record| record.map(Record::into_document));
         collection.ingest(documents, options)?
@@ -179,65 +187,6 @@ fn target(db: &Database, name: &str, header: &Header) -> Result<Collection> {
             db.create_collection(name, options)
         }
     }
-}
-
-/// Stores documents with the vectors that came along.
-fn store(
-    collection: &Collection,
-    header: &Header,
-    records: &mut dyn Iterator<Item = Result<Record>>,
-    options: BatchOptions<'_>,
-) -> Result<Added> {
-    let mut callback = options.into_callback();
-    let mut progress = Progress::start(Stage::Sealing);
-    let mut added = Added::default();
-    let (mut buffer, mut rows, mut text): (Vec<EmbeddedDocument>, u64, usize) = Default::default();
-    let Some(dimension) = header.dimension else {
-        return Ok(added);
-    };
-    let maker = Maker {
-        encoder: header.encoder.as_ref(),
-        dimension,
-    };
-    let seal = |buffer: &mut Vec<EmbeddedDocument>, added: &mut Added| -> Result<()> {
-        if !buffer.is_empty() {
-            let documents = std::mem::take(buffer);
-            let stored = collection
-                .inner
-                .store_sealed(&collection.state, maker, documents)?;
-            added.count(stored);
-        }
-        Ok(())
-    };
-    for record in records {
-        let document = record?.into_embedded(header)?;
-        progress.documents += 1;
-        progress.text_bytes += document.text.len() as u64;
-        let snapshot = collection.state.snapshot();
-        if snapshot.holds(&document) {
-            added.unchanged += 1;
-        } else {
-            let passages = document.passages.len() as u64;
-            rows += passages;
-            added.passages += passages;
-            text += document.text.len();
-            buffer.push(document);
-        }
-        progress.passages = added.passages;
-        let is_full = rows >= SEAL_ROWS || text >= SEAL_TEXT_BYTES;
-        if is_full {
-            seal(&mut buffer, &mut added)?;
-            (rows, text) = (0, 0);
-            progress.durable_documents = progress.documents;
-        }
-        let told = callback.as_mut().map(|callback| callback(&progress));
-        if told == Some(ControlFlow::Break(())) {
-            seal(&mut buffer, &mut added)?;
-            return Err(Error::Cancelled);
-        }
-    }
-    seal(&mut buffer, &mut added)?;
-    Ok(added)
 }
 
 impl<'a> Reader<'a> {

@@ -1,6 +1,6 @@
 //! Archives and packed files → the files in them.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,12 +10,9 @@ use tempfile::SpooledTempFile;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::{Bytes, Origin, Packed, Reader, Stop};
+use super::{Bytes, Origin, Packed, Reader, Stop, spooled};
 use crate::error::Error;
 use crate::ingest::Format;
-
-/// A file in an archive is kept in memory up to this size, and else in a temporary file.
-const IN_MEMORY: usize = 16 << 20;
 
 impl Reader<'_> {
     pub(super) fn unpack(
@@ -69,13 +66,7 @@ impl Reader<'_> {
     }
 
     fn zip(&mut self, origin: &Origin, bytes: Bytes, packed: &Packed) -> Result<(), Stop> {
-        let bytes = match bytes {
-            Bytes::Again(bytes) => bytes,
-            Bytes::Once(bytes) => {
-                let spooled = spooled(bytes).map_err(Error::io("unpack", &origin.path))?;
-                Box::new(spooled)
-            }
-        };
+        let bytes = bytes.again().map_err(Error::io("unpack", &origin.path))?;
         let bad = |error: ZipError| match error {
             ZipError::Io(error) => Error::io("unpack", &origin.path)(error),
             ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) => {
@@ -89,7 +80,7 @@ impl Reader<'_> {
             let name = name.map_or_else(|| nth.to_string(), |name| name.replace('\\', "/"));
             let content = match archive.by_index(nth) {
                 Ok(file) if file.is_dir() => continue,
-                Ok(file) => spooled(Limited::new(file, packed)),
+                Ok(file) => spooled(&mut Limited::new(file, packed)),
                 Err(error) => {
                     let inner = origin.inner(&name);
                     let error = match error {
@@ -119,7 +110,7 @@ impl Reader<'_> {
             let name = String::from_utf8_lossy(&file.path_bytes()).into_owned();
             let name = name.trim_start_matches("./").to_owned();
             let size = file.size();
-            let mut content = spooled(Limited::new(file, packed));
+            let mut content = spooled(&mut Limited::new(file, packed));
             if let Ok(file) = &mut content
                 && file.seek(SeekFrom::End(0)).is_ok_and(|read| read < size)
             {
@@ -176,14 +167,6 @@ fn inner_name(name: &str) -> String {
         "gz" | "zst" => stem.to_owned(),
         _ => name.to_owned(),
     }
-}
-
-fn spooled(mut bytes: impl Read) -> io::Result<SpooledTempFile> {
-    let mut spooled = SpooledTempFile::new(IN_MEMORY);
-    io::copy(&mut bytes, &mut spooled)?;
-    spooled.flush()?;
-    spooled.seek(SeekFrom::Start(0))?;
-    Ok(spooled)
 }
 
 /// Counts what is unpacked, and ends when it is too much.

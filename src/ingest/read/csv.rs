@@ -87,10 +87,8 @@ impl<R: BufRead> Records<R> {
         writer.table(table);
         let (text, outline) = writer.finish();
         let document = Document::new(self.origin.id.clone(), text);
-        Ok(Record {
-            line: None,
-            document: document.outline(outline).source(self.origin.shown.clone()),
-        })
+        let document = document.outline(outline).source(self.origin.shown.clone());
+        Ok(Record::new(None, document))
     }
 }
 

@@ -66,10 +66,10 @@ impl Records<'_> {
             Some(number) => self.origin.record(number, document),
             None => {
                 let document = document.map_err(|what| self.origin.bad(None, what))?;
-                Ok(Record {
-                    line: None,
-                    document: document.source(self.origin.shown.clone()),
-                })
+                Ok(Record::new(
+                    None,
+                    document.source(self.origin.shown.clone()),
+                ))
             }
         }
     }

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `mod.rs` | what a file is, and the reader for it |
 //! | `archive.rs` | archives and packed files → the files in them |
+//! | `arrow.rs` | rows of Parquet and Arrow files |
+//! | `npy.rs` | vectors beside records |
 //! | `encoding.rs` | bytes in another encoding → UTF-8 |
 //! | `lines.rs` | bytes → lines of bounded length, checked to be UTF-8 |
 //! | `text.rs` | a whole file as one document |
@@ -15,6 +17,8 @@
 
 #[cfg(feature = "archives")]
 mod archive;
+#[cfg(feature = "parquet")]
+mod arrow;
 mod columns;
 mod csv;
 pub(super) mod encoding;
@@ -22,6 +26,7 @@ mod json;
 mod jsonl;
 mod lines;
 mod markdown;
+pub(super) mod npy;
 mod text;
 
 use std::fs::File;
@@ -44,6 +49,18 @@ use crate::error::{Error, Result};
 pub(super) struct Record {
     pub line: Option<u32>,
     pub document: Document,
+    /// Where it comes with one.
+    pub vector: Option<Vec<f32>>,
+}
+
+impl Record {
+    fn new(line: Option<u32>, document: Document) -> Self {
+        Self {
+            line,
+            document,
+            vector: None,
+        }
+    }
 }
 
 /// What comes of a file, piece by piece.
@@ -111,12 +128,33 @@ impl Bytes {
         }
     }
 
+    /// As bytes that can be read again: what cannot is copied to a temporary file.
+    #[cfg(any(feature = "archives", feature = "parquet"))]
+    fn again(self) -> io::Result<Box<dyn ReadSeek>> {
+        match self {
+            Self::Again(bytes) => Ok(bytes),
+            Self::Once(mut bytes) => Ok(Box::new(spooled(&mut bytes)?)),
+        }
+    }
+
     fn stream(self) -> Box<dyn Read + Send> {
         match self {
             Self::Again(bytes) => Box::new(bytes),
             Self::Once(bytes) => bytes,
         }
     }
+}
+
+/// A file in an archive is kept in memory up to this size, and else in a temporary file.
+#[cfg(any(feature = "archives", feature = "parquet"))]
+const IN_MEMORY: usize = 16 << 20;
+
+#[cfg(any(feature = "archives", feature = "parquet"))]
+fn spooled(bytes: &mut dyn Read) -> io::Result<tempfile::SpooledTempFile> {
+    let mut spooled = tempfile::SpooledTempFile::new(IN_MEMORY);
+    io::copy(bytes, &mut spooled)?;
+    spooled.rewind()?;
+    Ok(spooled)
 }
 
 impl Reader<'_> {
@@ -172,6 +210,7 @@ impl Reader<'_> {
             Format::Zip | Format::Tar | Format::Gzip | Format::Zstandard => {
                 return self.unpack(origin, format, bytes, packed);
             }
+            Format::Parquet | Format::Arrow => self.columns(&origin, format, bytes)?,
             Format::Text
             | Format::Markdown
             | Format::Code
@@ -194,6 +233,21 @@ impl Reader<'_> {
     ) -> Result<Option<Format>, Stop> {
         let what =
             format!("this build of vecdb unpacks no {format}; build with feature `archives`");
+        Err(origin.bad(None, what).into())
+    }
+
+    #[cfg(feature = "parquet")]
+    fn columns(&mut self, origin: &Origin, format: Format, bytes: Bytes) -> Result<(), Stop> {
+        let bytes = bytes.again().map_err(Error::io("read", &origin.path))?;
+        match format {
+            Format::Parquet => arrow::parquet(bytes, origin, self.sink),
+            _ => arrow::arrow(bytes, origin, self.sink),
+        }
+    }
+
+    #[cfg(not(feature = "parquet"))]
+    fn columns(&mut self, origin: &Origin, format: Format, _bytes: Bytes) -> Result<(), Stop> {
+        let what = format!("this build of vecdb reads no {format}; build with feature `parquet`");
         Err(origin.bad(None, what).into())
     }
 
@@ -328,10 +382,7 @@ fn document(extracted: Extracted, format: Format, origin: &Origin) -> Record {
         .source(origin.shown.clone());
     document.title = title;
     document.fields = fields;
-    Record {
-        line: None,
-        document,
-    }
+    Record::new(None, document)
 }
 
 /// All bytes of a document, if they are not too many.
@@ -369,10 +420,7 @@ impl Origin {
     fn record(&self, line: u32, document: std::result::Result<Document, String>) -> Result<Record> {
         let document = document.map_err(|what| self.bad(line, what))?;
         let line = Some(line);
-        Ok(Record {
-            line,
-            document: document.source(place(&self.shown, line)),
-        })
+        Ok(Record::new(line, document.source(place(&self.shown, line))))
     }
 
     /// The id of a record that has none itself.

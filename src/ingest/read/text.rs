@@ -11,10 +11,7 @@ use crate::ingest::MAX_RECORD_BYTES;
 pub(super) fn read(reader: impl Read, origin: &Origin) -> Result<Record> {
     let text = whole(reader, origin, MAX_RECORD_BYTES)?;
     let document = Document::new(origin.id.clone(), text).source(origin.shown.clone());
-    Ok(Record {
-        line: None,
-        document,
-    })
+    Ok(Record::new(None, document))
 }
 
 /// A program's name says what it is about, and its text often does not.
