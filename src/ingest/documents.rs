@@ -44,6 +44,8 @@ struct Read {
     /// Bytes of all files that were read when it was.
     bytes: u64,
     file: usize,
+    /// How many files were read with it.
+    files: u64,
 }
 
 /// What reader and taker both see.
@@ -58,7 +60,7 @@ struct State {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reading {
-    /// Files of which documents were taken, or that have none.
+    /// Files that were read, as far as their documents were taken.
     pub files: u64,
     /// Bytes of them, of the file in hand too.
     pub bytes: u64,
@@ -210,19 +212,21 @@ impl Documents {
             document,
             bytes,
             file,
+            files,
         }) = next
         else {
-            let all = self.found.files.iter().map(|file| file.bytes).sum();
+            let all = self.found.files.iter().map(|file| file.stamp.0).sum();
             self.state.change(|reading| {
                 reading.bytes = all;
-                reading.files = self.found.files.len() as u64;
+                let read = self.found.files.iter().filter(|file| !file.is_unchanged);
+                reading.files = read.count() as u64;
             });
             return None;
         };
         if let Ok((document, _)) = &document {
             self.state.change(|reading| {
                 reading.bytes = bytes;
-                reading.files = file as u64 + 1;
+                reading.files = files;
                 reading.documents += 1;
                 reading.text_bytes += document.text.len() as u64;
                 reading.file.clone_from(&self.found.files[file].shown);
@@ -248,8 +252,15 @@ fn read_all(found: &Found, state: &State, sender: &Sender<Read>) {
         Ok(rows) => rows,
         Err(error) => return end(sender, error),
     };
+    let mut number = 0;
     for (at, file) in found.files.iter().enumerate() {
+        if file.is_unchanged {
+            before += file.stamp.0;
+            continue;
+        }
+        number += 1;
         let one = One {
+            number,
             rows: rows.as_mut(),
             found,
             state,
@@ -262,7 +273,7 @@ fn read_all(found: &Found, state: &State, sender: &Sender<Read>) {
             told: FileRead {
                 path: file.shown.clone(),
                 format: None,
-                bytes: file.bytes,
+                bytes: file.stamp.0,
                 documents: 0,
                 failures: Vec::new(),
                 failed: 0,
@@ -271,7 +282,7 @@ fn read_all(found: &Found, state: &State, sender: &Sender<Read>) {
         if one.read(&mut contained).is_break() {
             return;
         }
-        before += file.bytes;
+        before += file.stamp.0;
     }
     if let Some(left) = rows.as_ref().map(Rows::left).filter(|&left| left > 0) {
         let place = options
@@ -293,6 +304,7 @@ fn end(sender: &Sender<Read>, error: Error) {
         document: Err(error),
         bytes: 0,
         file: 0,
+        files: 0,
     };
     let _ = sender.send(end, 1);
 }
@@ -303,6 +315,8 @@ struct One<'a> {
     state: &'a State,
     sender: &'a Sender<Read>,
     at: usize,
+    /// Counted from 1, unchanged ones left out.
+    number: u64,
     file: &'a SourceFile,
     ids: &'a mut Ids,
     bytes_before: u64,
@@ -389,8 +403,9 @@ impl One<'_> {
         let read = self.bytes_read.load(Ordering::Relaxed);
         let item = Read {
             document: Ok(taken),
-            bytes: self.bytes_before + read.min(self.file.bytes),
+            bytes: self.bytes_before + read.min(self.file.stamp.0),
             file: self.at,
+            files: self.number,
         };
         self.sender.send(item, weight)
     }
@@ -466,6 +481,7 @@ fn fail(
         document: Err(error),
         bytes,
         file,
+        files: 0,
     };
     let _ = sender.send(end, 1);
     ControlFlow::Break(())

@@ -91,7 +91,7 @@ use crate::error::Result;
 pub use contained::serve;
 pub use documents::{Documents, Reading, Vectors, Watch};
 pub use format::Format;
-pub use plan::{Failure, FileRead, Plan};
+pub use plan::{Failure, FileRead, Plan, Stamps};
 pub(crate) use standing::{Standing, Standings};
 
 /// The longest record, line or document that is read, in bytes.
@@ -139,6 +139,7 @@ pub(crate) struct Options {
     pub include: Vec<String>,
     pub exclude: Vec<String>,
     pub no_ignore: bool,
+    changed_since: Option<Stamps>,
     pub without_headings: bool,
     reader_process: Option<Program>,
     reader_time: Duration,
@@ -158,6 +159,7 @@ impl Default for Options {
             include: Vec::new(),
             exclude: Vec::new(),
             no_ignore: false,
+            changed_since: None,
             without_headings: false,
             reader_process: None,
             reader_time: Duration::from_secs(120),
@@ -258,6 +260,13 @@ impl Sources {
     #[must_use]
     pub fn no_ignore(mut self) -> Self {
         self.options.no_ignore = true;
+        self
+    }
+
+    /// Reads only files that do not look as they did ([`Plan::stamps`]); the others are found, and passed over.
+    #[must_use]
+    pub fn changed_since(mut self, stamps: &Stamps) -> Self {
+        self.options.changed_since = Some(stamps.clone());
         self
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use super::walk::{SourceFile, walk};
 use super::{Documents, Format, Options, Sources, Vectors};
@@ -23,6 +24,21 @@ pub struct Plan {
     /// What else is worth knowing: a folder recognised as BEIR's, a link that leads nowhere.
     pub remarks: Vec<String>,
     pub(super) found: Arc<Found>,
+}
+
+/// What files look like: their sizes and times of change. A change that keeps both is not seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stamps(BTreeMap<String, Stamp>);
+
+/// Of one file: its bytes, and when they were changed.
+pub(super) type Stamp = (u64, Option<SystemTime>);
+
+impl Stamps {
+    /// Does the file look as it did?
+    pub(super) fn holds(&self, file: &SourceFile) -> bool {
+        // A system that tells no times tells of no changes.
+        self.0.get(&file.shown) == Some(&file.stamp) && file.stamp.1.is_some()
+    }
 }
 
 /// What reading needs.
@@ -129,6 +145,12 @@ impl Plan {
         Vectors::new(self.documents())
     }
 
+    /// What the files look like now, by which [`Sources::changed_since`] knows later which of them changed.
+    pub fn stamps(&self) -> Stamps {
+        let files = self.found.files.iter();
+        Stamps(files.map(|file| (file.shown.clone(), file.stamp)).collect())
+    }
+
     /// Reads them.
     pub fn documents(&self) -> Documents {
         Documents::new(Arc::clone(&self.found))
@@ -141,10 +163,15 @@ pub(super) fn plan(sources: Sources) -> Result<Plan> {
         options,
         listener,
     } = sources;
-    let found = walk(inputs, &options)?;
+    let mut found = walk(inputs, &options)?;
+    if let Some(stamps) = &options.changed_since {
+        for file in &mut found.files {
+            file.is_unchanged = stamps.holds(file);
+        }
+    }
     Ok(Plan {
         files: found.files.len() as u64,
-        bytes: found.files.iter().map(|file| file.bytes).sum(),
+        bytes: found.files.iter().map(|file| file.stamp.0).sum(),
         unknown_extensions: found.unknown_extensions,
         remarks: found.remarks,
         found: Arc::new(Found {

@@ -18,7 +18,7 @@ pub(crate) enum Standing {
 
 /// The files of some sources, by their paths as they are shown.
 pub(crate) struct Standings<'a> {
-    /// Those that were read, and whether something failed in them.
+    /// Those that were found, and whether they were not read, or something failed in them.
     files: HashMap<&'a str, bool>,
     roots: &'a [String],
 }
@@ -30,7 +30,10 @@ impl<'a> Standings<'a> {
         let files = documents.found.files.iter().enumerate();
         Self {
             files: files
-                .map(|(at, file)| (file.shown.as_str(), failed.contains(&at)))
+                .map(|(at, file)| {
+                    let is_unknown = file.is_unchanged || failed.contains(&at);
+                    (file.shown.as_str(), is_unknown)
+                })
                 .collect(),
             roots: &documents.found.roots,
         }
@@ -40,8 +43,8 @@ impl<'a> Standings<'a> {
     pub fn standing(&self, source: &str) -> Standing {
         let mut file = source;
         loop {
-            if let Some(&failed) = self.files.get(file) {
-                return if failed {
+            if let Some(&is_unknown) = self.files.get(file) {
+                return if is_unknown {
                     Standing::Unknown
                 } else {
                     Standing::Read

@@ -15,6 +15,7 @@ use ignore::overrides::{Override, OverrideBuilder};
 use ignore::{DirEntry, WalkBuilder};
 
 use super::format::{BEGINNING, Seen, see};
+use super::plan::Stamp;
 use super::spool::Spool;
 use super::{Format, Input, Options};
 use crate::error::{Error, Result};
@@ -28,7 +29,10 @@ pub(super) struct SourceFile {
     pub id: String,
     /// What it was said to be; else its bytes and its name tell.
     pub format: Option<Format>,
-    pub bytes: u64,
+    /// By which it is known again.
+    pub stamp: Stamp,
+    /// It is as it was, and not read.
+    pub is_unchanged: bool,
     pub content: Content,
 }
 
@@ -104,7 +108,8 @@ impl Found {
             shown,
             id,
             format: options.format,
-            bytes: metadata.len(),
+            stamp: (metadata.len(), metadata.modified().ok()),
+            is_unchanged: false,
             content: Content::File(path.to_path_buf()),
         });
         Ok(())
@@ -123,7 +128,8 @@ impl Found {
             shown,
             id,
             format: options.format.or(guessed),
-            bytes: spool.bytes,
+            stamp: (spool.bytes, None),
+            is_unchanged: false,
             content: Content::Spool(spool),
         });
         Ok(())
@@ -192,7 +198,8 @@ impl Found {
             shown: path.display().to_string(),
             id,
             format: None,
-            bytes: metadata.len(),
+            stamp: (metadata.len(), metadata.modified().ok()),
+            is_unchanged: false,
             content: Content::File(path.to_path_buf()),
         });
         Ok(())

@@ -354,6 +354,93 @@ fn a_missing_file_is_named() {
 
 #[cfg(unix)]
 #[test]
+fn what_changes_is_ingested_while_it_is_watched() {
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    let place = Place::empty();
+    std::fs::create_dir(place.path("pile")).expect("a folder");
+    place.write("pile/a.txt", "The tide comes twice a day.");
+    place.write("pile/b.txt", "Bees dance to show the way.");
+    let child = place
+        .command()
+        .args(["ingest", "pile", "--watch", "--prune", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let wait_for = |expected: &[&str]| {
+        let start = Instant::now();
+        loop {
+            let ran = place.run("list --json");
+            let mut ids: Vec<String> = match ran.code {
+                Some(0) => ran.objects().iter().map(|d| d["id"].to_string()).collect(),
+                _ => Vec::new(),
+            };
+            ids.sort();
+            if ids == expected {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(60), "{ids:?}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    wait_for(&["\"a.txt\"", "\"b.txt\""]);
+    place.write("pile/c.md", "# Canals\n\nLocks lift ships.");
+    wait_for(&["\"a.txt\"", "\"b.txt\"", "\"c.md\""]);
+    std::fs::remove_file(place.path("pile/a.txt")).expect("removed");
+    wait_for(&["\"b.txt\"", "\"c.md\""]);
+    let killed = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(killed.expect("kill runs").success());
+    let ended = child.wait_with_output().expect("the binary ends");
+    let ran = crate::command::Ran::from(ended).exits(0);
+    let (added, files): (Vec<_>, Vec<_>) = ran
+        .objects()
+        .iter()
+        .map(|told| (told["added"].as_u64(), told["files"].as_u64()))
+        .unzip();
+    assert_eq!(added, [Some(2), Some(1), Some(0)]);
+    assert_eq!(
+        files,
+        [Some(2), Some(1), Some(0)],
+        "only what changed is read"
+    );
+    ran.says(&["watching for changes", "1 pruned"]);
+}
+
+#[test]
+fn vectors_beside_records_are_stored_as_they_are() {
+    let place = Place::empty();
+    place.write("two.jsonl", TWO);
+    let header = format!(
+        "{:117}\n",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }"
+    );
+    let mut file = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    file.extend(header.as_bytes());
+    for x in [3.0_f32, 4.0, 0.0, 1.0] {
+        file.extend(x.to_le_bytes());
+    }
+    place.write("two.npy", file);
+    let ran = place.run("ingest two.jsonl --vectors two.npy --metric dot --json");
+    let added = ran.exits(0).object();
+    assert_eq!((&added["added"], &added["tokens"]), (&2.into(), &0.into()));
+    let stats = place.run("stats --json").exits(0).object();
+    assert_eq!(stats["metric"], "dot", "{stats}");
+    let again = place.run("ingest two.jsonl --vectors two.npy --json");
+    assert_eq!(again.exits(0).object()["unchanged"], 2);
+    place
+        .run("ingest two.jsonl --vectors two.npy --metric l2")
+        .fails_saying(&["dot already"]);
+    place
+        .run("ingest two.jsonl --vectors no.npy")
+        .fails_saying(&["no.npy"]);
+}
+
+#[cfg(unix)]
+#[test]
 fn a_signal_ends_an_ingestion_in_order_and_the_same_command_goes_on() {
     use std::fmt::Write as _;
     use std::process::{Command, Stdio};

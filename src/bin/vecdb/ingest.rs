@@ -1,27 +1,24 @@
 //! `vecdb ingest`: files into a collection.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
-use std::ops::ControlFlow;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
-use vecdb::encoder::{Encoder, Window};
-use vecdb::ingest::{FileRead, Format, Plan, Reading, Sources};
+use vecdb::ingest::{Format, Plan, Reading, Sources};
 use vecdb::{Added, Collection, CollectionOptions, Database, Error, Merging, Metric, Synced};
 
 use crate::args::Global;
+use crate::dry_run::dry_run;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::load::{self, Failures, Ingested};
 use crate::output::Output;
-use crate::progress::Meter;
+use crate::report::Report;
 use crate::text;
 use crate::tidy::tidy;
+use crate::watch::watch;
 
 pub const AFTER_HELP: &str = "\
 Reads texts, Markdown, source code, HTML, EPUB, PDF, Word, Excel, PowerPoint, OpenDocument, RTF, e-mail, CSV, TSV, JSON, \
@@ -33,6 +30,7 @@ file that cannot be read is told in a line and does not stop the others.
 Examples:
   vecdb ingest notes/ --db notes.vecdb
   vecdb ingest notes/ --prune                   and delete what is gone from there
+  vecdb ingest notes/ --watch                   and stay, for what changes
   vecdb ingest papers/ --include '*.pdf' --report papers.jsonl
   vecdb ingest faq.jsonl --text-field answer --title-field question --dry-run
   curl -s https://example.org/items.jsonl | vecdb ingest - --keep-going
@@ -101,6 +99,9 @@ pub struct Arguments {
     /// Delete documents whose file or record is gone from these paths
     #[arg(long, conflicts_with_all = ["vector_field", "vectors"])]
     pub prune: bool,
+    /// Stay, and ingest again what changes, until a signal comes
+    #[arg(long, conflicts_with_all = ["dry_run", "vector_field", "vectors"])]
+    pub watch: bool,
     /// Exit with 0 though files failed
     #[arg(long)]
     pub keep_going: bool,
@@ -125,22 +126,14 @@ fn formats() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(names).try_map(|name| name.parse::<Format>())
 }
 
+/// What was read, as `--json` tells it.
 #[derive(Serialize)]
-struct ReadObject<'a> {
+pub struct ReadObject<'a> {
     files: u64,
     formats: &'a std::collections::BTreeMap<&'static str, u64>,
     documents: u64,
     text_bytes: u64,
     failed: u64,
-}
-
-#[derive(Serialize)]
-struct CostObject<'a> {
-    #[serde(flatten)]
-    read: ReadObject<'a>,
-    passages: Option<u64>,
-    tokens: Option<u64>,
-    seconds: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -169,22 +162,6 @@ struct TimesObject {
     writing: f64,
 }
 
-#[derive(Serialize)]
-struct FileObject<'a> {
-    path: &'a str,
-    format: Option<&'static str>,
-    bytes: u64,
-    documents: u64,
-    failed: u64,
-    failures: Vec<FailureObject<'a>>,
-}
-
-#[derive(Serialize)]
-struct FailureObject<'a> {
-    place: &'a str,
-    what: &'a str,
-}
-
 /// Reads the files, and stores their documents.
 pub fn run(
     arguments: &Arguments,
@@ -195,69 +172,115 @@ pub fn run(
         // Not only after minutes of reading.
         global.database_path()?;
     }
-    let failures = Failures::default();
     let report = arguments.report.as_deref().map(Report::new).transpose()?;
-    let mut sources = failures.hear(sources(arguments));
-    if let Some(report) = &report {
-        sources = report.hear(sources);
-    }
-    let plan = sources.plan()?;
-    load::tell_what_is_passed_over(&plan, output);
-    let failed = if arguments.dry_run {
-        dry_run(&plan, &failures, global, output)?
-    } else {
-        let ingested = store(arguments, &plan, failures, global, output)?;
-        if ingested.interrupted.is_some() {
-            return Ok(Outcome::Interrupted);
+    let failures = Failures::default();
+    let sources = || {
+        let sources = failures.hear(sources(arguments));
+        match &report {
+            Some(report) => report.hear(sources),
+            None => sources,
         }
-        ingested.reading.failed
+    };
+    let plan = sources().plan()?;
+    load::tell_what_is_passed_over(&plan, output);
+    let outcome = if arguments.dry_run {
+        let failed = dry_run(&plan, &failures, global, output)?;
+        ended(failed, arguments)
+    } else {
+        let interrupt = Interrupt::listen()?;
+        let mut session = Session::open(arguments, &failures, &interrupt, global)?;
+        let outcome = session.store(&plan, output)?;
+        if arguments.watch && outcome != Outcome::Interrupted {
+            watch(plan, &sources, &mut session, output)?;
+        }
+        session.close()?;
+        outcome
     };
     if let Some(report) = report {
         report.finish()?;
     }
-    Ok(if failed > 0 && !arguments.keep_going {
+    Ok(outcome)
+}
+
+fn ended(failed: u64, arguments: &Arguments) -> Outcome {
+    if failed > 0 && !arguments.keep_going {
         Outcome::Bad
     } else {
         Outcome::Done
-    })
+    }
 }
 
-fn store(
-    arguments: &Arguments,
-    plan: &Plan,
-    failures: Failures,
-    global: &Global,
-    output: &mut Output,
-) -> Result<Ingested, Failure> {
-    let interrupt = Interrupt::listen()?;
-    let path = global.database_path()?;
-    let has_vectors = arguments.vector_field.is_some() || arguments.vectors.is_some();
-    if !path.exists() && !has_vectors {
-        // Where the encoder is missing, no empty database is left behind.
-        global.encoder()?;
-    }
-    // Half for the documents in hand, half for the merge that may run meanwhile.
-    let half = arguments.max_memory.map(|bytes| bytes / 2);
-    let mut options = global.options();
-    if let Some(bytes) = half {
-        options = options.merging(Merging::background().memory_bytes(bytes));
-    }
-    let database = options.open(path)?;
-    let collection = collection(&database, arguments.metric.as_deref(), global)?;
-    let settings = load::Settings {
-        has_vectors,
-        max_memory: half,
-        prune: arguments.prune,
-        interrupt: Some(&interrupt),
-        failures,
-    };
-    let ingested = load::store(plan, &collection, &settings, output)?;
-    drop(collection);
-    if ingested.interrupted.is_none() {
-        tidy(&database, &interrupt, output)?;
-    }
-    database.close()?;
+/// A database into which files go.
+pub struct Session<'a> {
+    arguments: &'a Arguments,
+    database: Database,
+    collection: Collection,
+    settings: load::Settings<'a>,
+    interrupt: &'a Interrupt,
+}
 
+impl<'a> Session<'a> {
+    fn open(
+        arguments: &'a Arguments,
+        failures: &Failures,
+        interrupt: &'a Interrupt,
+        global: &Global,
+    ) -> Result<Self, Failure> {
+        let path = global.database_path()?;
+        let has_vectors = arguments.vector_field.is_some() || arguments.vectors.is_some();
+        if !path.exists() && !has_vectors {
+            // Where the encoder is missing, no empty database is left behind.
+            global.encoder()?;
+        }
+        // Half for the documents in hand, half for the merge that may run meanwhile.
+        let half = arguments.max_memory.map(|bytes| bytes / 2);
+        let mut options = global.options();
+        if let Some(bytes) = half {
+            options = options.merging(Merging::background().memory_bytes(bytes));
+        }
+        let database = options.open(path)?;
+        let collection = collection(&database, arguments.metric.as_deref(), global)?;
+        Ok(Self {
+            arguments,
+            database,
+            collection,
+            settings: load::Settings {
+                has_vectors,
+                max_memory: half,
+                prune: arguments.prune,
+                interrupt: Some(interrupt),
+                failures: failures.clone(),
+            },
+            interrupt,
+        })
+    }
+
+    /// Stores what is planned, and tells what was done.
+    pub fn store(&mut self, plan: &Plan, output: &mut Output) -> Result<Outcome, Failure> {
+        let ingested = load::store(plan, &self.collection, &self.settings, output)?;
+        let is_interrupted = ingested.interrupted.is_some();
+        if !is_interrupted {
+            tidy(&self.database, self.interrupt, output)?;
+        }
+        tell(plan, &ingested, output)?;
+        Ok(match is_interrupted {
+            true => Outcome::Interrupted,
+            false => ended(ingested.reading.failed, self.arguments),
+        })
+    }
+
+    /// Has a signal come?
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.flow().is_break()
+    }
+
+    fn close(self) -> Result<(), Failure> {
+        drop(self.collection);
+        Ok(self.database.close()?)
+    }
+}
+
+fn tell(plan: &Plan, ingested: &Ingested, output: &mut Output) -> Result<(), Failure> {
     load::tell_what_was_seen(&ingested.reading, output);
     match ingested.interrupted {
         Some(stored) => output.note(format_args!(
@@ -267,53 +290,57 @@ fn store(
             text::grouped(plan.files)
         )),
         None => {
-            output.note(load::summary(&ingested));
+            output.note(load::summary(ingested));
             if plan.files > 1 {
                 output.note(format_args!("read {}", load::formats(&ingested.reading)));
             }
-            if ingested.synced.added.tokens > 0 {
-                output.note(load::work(&ingested));
+            if ingested.synced.added.passages > 0 {
+                output.note(load::work(ingested));
             }
         }
     }
     if output.json {
-        let Synced {
-            added:
-                Added {
-                    added,
-                    updated,
-                    unchanged,
-                    passages,
-                    reused,
-                    tokens,
-                    times,
-                    ..
-                },
-            renamed,
-            pruned,
-            ..
-        } = ingested.synced;
-        output.object(&IngestedObject {
-            read: read_object(&ingested.reading),
-            added,
-            updated,
-            unchanged,
-            renamed,
-            pruned,
-            passages,
-            reused,
-            tokens,
-            seconds: ingested.elapsed.as_secs_f64(),
-            times: TimesObject {
-                reading: times.reading.as_secs_f64(),
-                cutting: times.cutting.as_secs_f64(),
-                encoding: times.encoding.as_secs_f64(),
-                writing: times.writing.as_secs_f64(),
-            },
-            interrupted: ingested.interrupted.is_some(),
-        })?;
+        output.object(&ingested_object(ingested))?;
     }
-    Ok(ingested)
+    Ok(())
+}
+
+fn ingested_object(ingested: &Ingested) -> IngestedObject<'_> {
+    let Synced {
+        added:
+            Added {
+                added,
+                updated,
+                unchanged,
+                passages,
+                reused,
+                tokens,
+                times,
+                ..
+            },
+        renamed,
+        pruned,
+        ..
+    } = ingested.synced;
+    IngestedObject {
+        read: read_object(&ingested.reading),
+        added,
+        updated,
+        unchanged,
+        renamed,
+        pruned,
+        passages,
+        reused,
+        tokens,
+        seconds: ingested.elapsed.as_secs_f64(),
+        times: TimesObject {
+            reading: times.reading.as_secs_f64(),
+            cutting: times.cutting.as_secs_f64(),
+            encoding: times.encoding.as_secs_f64(),
+            writing: times.writing.as_secs_f64(),
+        },
+        interrupted: ingested.interrupted.is_some(),
+    }
 }
 
 /// The collection, made if absent; then the metric counts, and else it must be the one that is there.
@@ -343,100 +370,6 @@ fn collection(
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// Reads everything, and tells what encoding it would cost. Gives how many records and files failed.
-fn dry_run(
-    plan: &Plan,
-    failures: &Failures,
-    global: &Global,
-    output: &mut Output,
-) -> Result<u64, Failure> {
-    let encoder = Encoder::open(&global.encoder_options());
-    let mut documents = plan.documents();
-    let watch = documents.watch();
-    let mut meter = Meter::start(plan.bytes, output);
-    let (mut passages, mut tokens, mut sample) = (0, 0, Vec::new());
-    for document in documents.by_ref() {
-        let document = document?;
-        if let Ok(encoder) = &encoder {
-            let title = document.title.as_deref();
-            let windows = encoder.windows_along(title, &document.text, &document.outline)?;
-            passages += windows.len() as u64;
-            tokens += windows.iter().map(|w| w.token_count() as u64).sum::<u64>();
-            let wanted = SAMPLE - sample.len();
-            sample.extend(windows.into_iter().take(wanted.min(SAMPLE_OF_ONE)));
-        }
-        failures.tell(&meter);
-        let reading = watch.reading();
-        let files = text::grouped(reading.files);
-        let words = format!(
-            "reading: file {files} of {}, {}",
-            text::grouped(plan.files),
-            text::plain(&reading.file)
-        );
-        meter.update(reading.bytes, plan.bytes, words);
-    }
-    failures.tell(&meter);
-    meter.finish();
-    let reading = documents.reading();
-    load::tell_what_was_seen(&reading, output);
-    let speed = match &encoder {
-        Ok(encoder) => throughput(encoder, &sample)?,
-        Err(_) => None,
-    };
-    let seconds = speed.map(|speed| tokens as f64 / speed);
-    if output.json {
-        let known = encoder.is_ok();
-        output.object(&CostObject {
-            read: read_object(&reading),
-            passages: known.then_some(passages),
-            tokens: known.then_some(tokens),
-            seconds,
-        })?;
-        return Ok(reading.failed);
-    }
-    let failed = match reading.failed {
-        0 => String::new(),
-        failed => format!(" ({} failed)", text::grouped(failed)),
-    };
-    output.line(format_args!(
-        "{} in {}{failed}, {} of text",
-        text::count(reading.documents, "document"),
-        text::count(reading.files, "file"),
-        text::bytes(reading.text_bytes)
-    ))?;
-    if !reading.formats.is_empty() {
-        output.line(load::formats(&reading))?;
-    }
-    match (seconds, encoder) {
-        (Some(seconds), _) => output.line(format_args!(
-            "{} of {}: about {} here, if none of it is stored already",
-            text::count(passages, "passage"),
-            text::count(tokens, "token"),
-            text::duration(Duration::from_secs_f64(seconds))
-        ))?,
-        (None, Err(error)) => output.note(format_args!(
-            "what encoding it costs is not known without an encoder: {error}"
-        )),
-        (None, Ok(_)) => {}
-    }
-    Ok(reading.failed)
-}
-
-/// Passages whose encoding is timed, and how many of one document.
-const SAMPLE: usize = 96;
-const SAMPLE_OF_ONE: usize = 4;
-
-/// Tokens per second, of some of the passages that are to be encoded.
-fn throughput(encoder: &Encoder, sample: &[Window]) -> Result<Option<f64>, Failure> {
-    // Once before the clock runs: the first call repacks the weights.
-    encoder.encode(&sample[..sample.len().min(SAMPLE_OF_ONE)])?;
-    let start = Instant::now();
-    encoder.encode(sample)?;
-    let tokens: usize = sample.iter().map(Window::token_count).sum();
-    let speed = tokens as f64 / start.elapsed().as_secs_f64();
-    Ok((tokens > 0).then_some(speed))
 }
 
 fn sources(arguments: &Arguments) -> Sources {
@@ -482,7 +415,8 @@ fn sources(arguments: &Arguments) -> Sources {
     sources
 }
 
-fn read_object(reading: &Reading) -> ReadObject<'_> {
+/// For `--json`.
+pub fn read_object(reading: &Reading) -> ReadObject<'_> {
     ReadObject {
         files: reading.files,
         formats: &reading.formats,
@@ -490,63 +424,4 @@ fn read_object(reading: &Reading) -> ReadObject<'_> {
         text_bytes: reading.text_bytes,
         failed: reading.failed,
     }
-}
-
-/// What became of each file, one line of JSON after another. Written by the thread that reads.
-struct Report {
-    path: PathBuf,
-    out: Arc<Mutex<io::Result<BufWriter<File>>>>,
-}
-
-impl Report {
-    fn new(path: &Path) -> Result<Self, Failure> {
-        let out = File::create(path).map_err(|error| Self::failed(path, &error))?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            out: Arc::new(Mutex::new(Ok(BufWriter::new(out)))),
-        })
-    }
-
-    fn failed(path: &Path, error: &io::Error) -> Failure {
-        Failure::Usage(format!("cannot write {}: {error}", path.display()))
-    }
-
-    fn hear(&self, sources: Sources) -> Sources {
-        let out = Arc::clone(&self.out);
-        sources.on_file(move |file| {
-            let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Ok(writer) = &mut *out
-                && let Err(error) = write(writer, file)
-            {
-                *out = Err(error);
-            }
-            ControlFlow::Continue(())
-        })
-    }
-
-    fn finish(self) -> Result<(), Failure> {
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = match &mut *out {
-            Ok(writer) => writer.flush(),
-            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-        };
-        written.map_err(|error| Self::failed(&self.path, &error))
-    }
-}
-
-fn write(out: &mut impl io::Write, file: &FileRead) -> io::Result<()> {
-    let failures = file.failures.iter().map(|failure| FailureObject {
-        place: &failure.place,
-        what: &failure.what,
-    });
-    let object = FileObject {
-        path: &file.path,
-        format: file.format.map(Format::name),
-        bytes: file.bytes,
-        documents: file.documents,
-        failed: file.failed,
-        failures: failures.collect(),
-    };
-    serde_json::to_writer(&mut *out, &object)?;
-    out.write_all(b"\n")
 }

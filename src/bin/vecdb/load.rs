@@ -225,9 +225,17 @@ pub fn summary(ingested: &Ingested) -> String {
     )
 }
 
-/// `98,765 tokens, every byte in a passage; encoding 11.9 s, cutting 0.2 s, writing 0.2 s, waiting for files 0.0 s`
+/// `98,765 tokens, every byte in a passage; encoding 11.9 s, cutting 0.2 s, writing 0.2 s, waiting for files 0.0 s`; less where
+/// nothing was encoded.
 pub fn work(ingested: &Ingested) -> String {
     let Added { tokens, times, .. } = ingested.synced.added;
+    if tokens == 0 {
+        return format!(
+            "writing {}, reading {}",
+            text::duration(times.writing),
+            text::duration(times.reading)
+        );
+    }
     format!(
         "{}, every byte in a passage; encoding {}, cutting {}, writing {}, waiting for files {}",
         text::count(tokens, "token"),

@@ -16,6 +16,7 @@
 //! | `output.rs` | lines for people, objects for programs |
 //! | `text.rs` | numbers, durations and passages as people read them |
 //! | `load.rs` | files into a collection, for `ingest` and `demo` |
+//! | `dry_run.rs`, `report.rs`, `watch.rs` | what `ingest` does for its flags of these names |
 //! | `progress.rs` | how far a long call is |
 //! | `interrupt.rs` | Ctrl-C |
 //! | `tidy.rs` | merges at the end of commands that write |
@@ -29,6 +30,7 @@ mod completions;
 mod delete;
 mod demo;
 mod doctor;
+mod dry_run;
 mod eval;
 mod export;
 mod failure;
@@ -46,11 +48,13 @@ mod progress;
 mod purge;
 mod query;
 mod read_documents;
+mod report;
 mod setup;
 mod snapshot;
 mod stats;
 mod text;
 mod tidy;
+mod watch;
 
 use std::process::ExitCode;
 
