@@ -19,7 +19,7 @@ use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::vector::Vector;
 
-/// Text that is read ahead, in bytes.
+/// Text that is read ahead, in bytes, where one document may have more.
 const AHEAD: usize = 8 << 20;
 /// How many failures a file tells one by one.
 const FAILURES_LISTED: usize = 1_000;
@@ -113,7 +113,7 @@ impl Documents {
     }
 
     fn start(&self) -> Result<Receiver<Read>> {
-        let (sender, receiver) = bounded(AHEAD);
+        let (sender, receiver) = bounded(AHEAD.min(self.found.options.max_bytes / 2));
         let (found, state) = (Arc::clone(&self.found), Arc::clone(&self.state));
         std::thread::Builder::new()
             .name("vecdb-read".into())

@@ -94,7 +94,7 @@ pub use format::Format;
 pub use plan::{Failure, FileRead, Plan, Stamps};
 pub(crate) use standing::{Standing, Standings};
 
-/// The longest record, line or document that is read, in bytes.
+/// The longest record, line or document that is read, in bytes, where [`Sources::max_bytes`] does not say otherwise.
 pub const MAX_RECORD_BYTES: usize = 256 << 20;
 
 /// What to read, and how.
@@ -145,6 +145,8 @@ pub(crate) struct Options {
     reader_time: Duration,
     /// What any packed file may unpack to, however small it is.
     unpacked_bytes: u64,
+    /// The longest record, line or document.
+    max_bytes: usize,
 }
 
 impl Default for Options {
@@ -162,8 +164,9 @@ impl Default for Options {
             changed_since: None,
             without_headings: false,
             reader_process: None,
-            reader_time: Duration::from_secs(120),
+            reader_time: Duration::from_secs(60),
             unpacked_bytes: 1 << 30,
+            max_bytes: MAX_RECORD_BYTES,
         }
     }
 }
@@ -315,7 +318,16 @@ impl Sources {
         self
     }
 
-    /// How long reading such a document may take; two minutes if not said.
+    /// The longest record, line or document that is read, in bytes; longer ones fail. At most [`MAX_RECORD_BYTES`]. Reading
+    /// takes about twice as much memory, and a document waits in it until it is stored.
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.options.max_bytes = bytes.clamp(1, MAX_RECORD_BYTES);
+        self
+    }
+
+    /// How long reading such a document may take; a minute if not said.
     #[must_use]
     pub fn reader_time(mut self, time: Duration) -> Self {
         self.options.reader_time = time;

@@ -111,9 +111,9 @@ pub struct Arguments {
     /// Read and check everything, count its cost, and store nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Memory for documents in hand and for merging, beside the model's [default: 2G]
-    #[arg(long, value_name = "SIZE", value_parser = text::parse_bytes)]
-    pub max_memory: Option<u64>,
+    /// Memory for documents in hand and for merging, beside the model's
+    #[arg(long, value_name = "SIZE", value_parser = text::parse_bytes, default_value = "1G")]
+    pub max_memory: u64,
 }
 
 /// Formats by their names, and by endings of files.
@@ -233,11 +233,9 @@ impl<'a> Session<'a> {
             global.encoder()?;
         }
         // Half for the documents in hand, half for the merge that may run meanwhile.
-        let half = arguments.max_memory.map(|bytes| bytes / 2);
-        let mut options = global.options();
-        if let Some(bytes) = half {
-            options = options.merging(Merging::background().memory_bytes(bytes));
-        }
+        let half = arguments.max_memory / 2;
+        let merging = Merging::background().memory_bytes(half);
+        let options = global.options().merging(merging);
         let database = options.open(path)?;
         let collection = collection(&database, arguments.metric.as_deref(), global)?;
         Ok(Self {
@@ -246,7 +244,7 @@ impl<'a> Session<'a> {
             collection,
             settings: load::Settings {
                 has_vectors,
-                max_memory: half,
+                max_memory: Some(half),
                 prune: arguments.prune,
                 interrupt: Some(interrupt),
                 failures: failures.clone(),
@@ -404,6 +402,8 @@ fn sources(arguments: &Arguments) -> Sources {
     if arguments.no_ignore {
         sources = sources.no_ignore();
     }
+    // From its bytes to its segment a text stands in memory some three times, and twice while it is read.
+    sources = sources.max_bytes(arguments.max_memory / 8);
     if arguments.no_headings {
         sources = sources.without_headings();
     }

@@ -12,7 +12,6 @@ use super::lines::Lines;
 use super::{Origin, Record};
 use crate::document::Document;
 use crate::error::Result;
-use crate::ingest::MAX_RECORD_BYTES;
 use crate::ingest::extract::{Rows as TableRows, Writer};
 use crate::ingest::fields::{TEXT_NAMES, list};
 
@@ -35,7 +34,7 @@ impl<R: BufRead> Records<R> {
     /// `delimiter` is what stands between cells; if it is not given, the first line tells.
     pub fn new(reader: R, origin: Origin, delimiter: Option<u8>) -> Self {
         Self {
-            rows: Rows::new(reader, delimiter, MAX_RECORD_BYTES),
+            rows: Rows::new(reader, delimiter, origin.options.max_bytes),
             origin,
             header: Header::Unread,
         }
@@ -73,9 +72,10 @@ impl<R: BufRead> Records<R> {
         let mut bytes = 0;
         while let Some((line, cells)) = self.rows.next(&self.origin)? {
             bytes += cells.iter().map(String::len).sum::<usize>();
-            if bytes > MAX_RECORD_BYTES {
+            let most = self.origin.options.max_bytes;
+            if bytes > most {
                 let what = format!(
-                    "no column is named {}, and as one text the table is longer than {MAX_RECORD_BYTES} bytes; name the \
+                    "no column is named {}, and as one text the table is longer than {most} bytes; name the \
                      column by `--text-field`",
                     list(TEXT_NAMES)
                 );

@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use super::lines::Lines;
 use super::{Origin, Record};
 use crate::error::{Error, Result};
-use crate::ingest::MAX_RECORD_BYTES;
 use crate::ingest::fields;
 
 pub(super) struct Records<R> {
@@ -20,7 +19,7 @@ pub(super) struct Records<R> {
 impl<R: BufRead> Records<R> {
     pub fn new(reader: R, origin: Origin) -> Self {
         Self {
-            lines: Lines::new(reader, MAX_RECORD_BYTES),
+            lines: Lines::new(reader, origin.options.max_bytes),
             origin,
         }
     }

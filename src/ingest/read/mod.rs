@@ -37,11 +37,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::encoding::Decoded;
+use super::Options;
 use super::contained::Contained;
 use super::extract::{self, Extracted};
 use super::format::{BEGINNING, Format};
 use super::walk::{Content, SourceFile, place};
-use super::{MAX_RECORD_BYTES, Options};
 use crate::document::Document;
 use crate::error::{Error, Result};
 
@@ -388,12 +388,14 @@ fn document(extracted: Extracted, format: Format, origin: &Origin) -> Record {
 /// All bytes of a document, if they are not too many.
 fn whole(bytes: impl Read, origin: &Origin) -> Result<Vec<u8>> {
     let mut all = Vec::new();
-    let mut limited = bytes.take(MAX_RECORD_BYTES as u64 + 1);
+    let most = origin.options.max_bytes;
+    let mut limited = bytes.take(most as u64 + 1);
     limited
         .read_to_end(&mut all)
         .map_err(Error::io("read", &origin.path))?;
-    if all.len() > MAX_RECORD_BYTES {
-        return Err(origin.bad(None, format!("it is larger than {MAX_RECORD_BYTES} bytes")));
+    if all.len() > most {
+        let what = format!("it is larger than {most} bytes, the most one document may have");
+        return Err(origin.bad(None, what));
     }
     Ok(all)
 }

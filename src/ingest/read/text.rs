@@ -6,10 +6,9 @@ use super::lines::whole;
 use super::{Origin, Record};
 use crate::document::Document;
 use crate::error::Result;
-use crate::ingest::MAX_RECORD_BYTES;
 
 pub(super) fn read(reader: impl Read, origin: &Origin) -> Result<Record> {
-    let text = whole(reader, origin, MAX_RECORD_BYTES)?;
+    let text = whole(reader, origin, origin.options.max_bytes)?;
     let document = Document::new(origin.id.clone(), text).source(origin.shown.clone());
     Ok(Record::new(None, document))
 }
