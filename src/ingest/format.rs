@@ -155,6 +155,9 @@ impl Format {
                 Err(format!("it is text, and no {named} file as its name says"))
             }
             (Seen::Binary, None) => Err("its format is unknown".into()),
+            (Seen::Binary, Some(named)) if named.is_text() && is_mostly_zeros(beginning) => {
+                Err("it holds zeros, and no text".into())
+            }
             // Its reader knows best what is wrong with it: a broken character, or a format that begins with anything.
             (Seen::Binary, Some(named)) => Ok(named),
         }
@@ -238,6 +241,12 @@ pub(super) fn see(beginning: &[u8]) -> Seen {
     } else {
         Seen::Text
     }
+}
+
+/// What a crash may leave of a file. A few zeros may stand in what is text all the same.
+fn is_mostly_zeros(beginning: &[u8]) -> bool {
+    let zeros = beginning.iter().filter(|&&byte| byte == 0).count();
+    zeros > beginning.len() / 8 && std::str::from_utf8(beginning).is_ok()
 }
 
 /// The characters of a beginning, if it holds no byte that stands in no text. In a legacy encoding they are wrong, but for
@@ -386,8 +395,9 @@ mod tests {
             let error = detect(bytes, name).expect_err(name);
             assert!(error.contains(words), "{error}");
         }
+        assert!(detect(&[0; 100], "a.csv").is_err());
         assert_eq!(
-            detect(b"\0\x01\x02", "a.txt"),
+            detect(b"\0\x01\xff", "a.txt"),
             Ok(Format::Text),
             "told by its reader"
         );

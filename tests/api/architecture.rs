@@ -104,7 +104,11 @@ fn each_engine_is_named_in_one_place() {
         check_home(&all, engine, &[home]);
     }
     // Collections go out and in by its low-level columns, and files of others come in by Arrow's.
-    let homes = ["database/transfer/columns.rs", "ingest/read/arrow.rs"];
+    let homes = [
+        "database/transfer/columns.rs",
+        "ingest/read/arrow.rs",
+        "ingest/tests/columns.rs",
+    ];
     check_home(&all, "parquet::", &homes);
 }
 

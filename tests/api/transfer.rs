@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use vecdb::{
     BatchOptions, Collection, CollectionOptions, Database, Document, Error, ExportFormat,
-    ExportOptions, Metric, Value, Vector,
+    ExportOptions, Heading, Metric, Outline, Value, Vector,
 };
 
 use crate::random::Random;
@@ -37,6 +37,13 @@ fn filled(path: &Path, metric: Metric) -> (Database, Collection) {
                 );
                 if id % 2 == 0 {
                     document = document.title(format!("title {id}")).source("a/b.txt");
+                }
+                if id % 3 == 1 {
+                    document = document.outline(Outline {
+                        headings: vec![Heading::new(0, 1, "one \"two\"")],
+                        pages: vec![0, 4],
+                        ..Outline::default()
+                    });
                 }
                 if id % 5 > 0 {
                     document = document

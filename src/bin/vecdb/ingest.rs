@@ -29,8 +29,8 @@ file that cannot be read is told in a line and does not stop the others.
 
 Examples:
   vecdb ingest notes/ --db notes.vecdb
-  vecdb ingest notes/ --prune                   and delete what is gone from there
-  vecdb ingest notes/ --watch                   and stay, for what changes
+  vecdb ingest notes/ --prune                   and delete what is gone
+  vecdb ingest notes/ --watch                   and stay for what changes
   vecdb ingest papers/ --include '*.pdf' --report papers.jsonl
   vecdb ingest faq.jsonl --text-field answer --title-field question --dry-run
   curl -s https://example.org/items.jsonl | vecdb ingest - --keep-going

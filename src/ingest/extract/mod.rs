@@ -42,7 +42,14 @@ use super::Format;
 use crate::document::{Fields, Value};
 use crate::outline::Outline;
 
+#[cfg_attr(
+    not(any(feature = "office", feature = "pdf")),
+    allow(dead_code, reason = "no reader that knows passwords is built")
+)]
 const ENCRYPTED: &str = "it is protected by a password; save it without one";
+/// Of those that are zip archives.
+#[cfg(feature = "office")]
+const CUT_OFF: &str = "it is cut off or damaged: the end of its archive is missing";
 /// The longest part of a packed document that is read, in bytes.
 const MAX_PART_BYTES: u64 = 256 << 20;
 

@@ -11,6 +11,8 @@ use super::{Extracted, Facts};
 pub(super) fn extract(bytes: &[u8]) -> Result<Extracted, String> {
     let document = undoc::parse_bytes(bytes).map_err(|error| match error.kind() {
         ErrorKind::Encrypted => super::ENCRYPTED.to_owned(),
+        // Its words for an archive without an end.
+        _ if error.to_string().contains("EOCD") => super::CUT_OFF.to_owned(),
         _ => error.to_string(),
     })?;
     let mut writer = Writer::default();
