@@ -246,7 +246,8 @@ impl Sources {
     }
 
     /// In folders, reads only files that match this pattern or another one that is included, as in a `.gitignore`: `*.md` in
-    /// any folder, `/docs/**` from the named folder on.    #[must_use]
+    /// any folder, `/docs/**` from the named folder on.
+    #[must_use]
     pub fn include(mut self, glob: impl Into<String>) -> Self {
         self.options.include.push(glob.into());
         self

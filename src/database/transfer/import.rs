@@ -44,8 +44,9 @@ impl Database {
     /// collection's encoder; a collection that is absent, or has no vectors yet, takes encoder, metric and dimension from
     /// the file. Without vectors the texts are encoded, as by [`Collection::ingest`].
     ///
-    /// The whole file is checked before anything is stored. What [`Progress::durable_documents`] counts then survives
-    /// whatever happens, and the same call goes on from there.
+    /// The whole file is checked before anything is stored. What
+    /// [`Progress::durable_documents`](crate::Progress::durable_documents) counts then survives whatever happens, and the same
+    /// call goes on from there.
     ///
     /// # Errors
     /// [`Error::Input`] with the place for a file that is not an export, damaged or cut off; [`Error::EncoderMismatch`],
