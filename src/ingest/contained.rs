@@ -46,6 +46,9 @@ struct Request {
 
 type Answer = Result<Extracted, String>;
 
+/// Of a thread that reads, in bytes.
+const STACK: usize = 16 << 20;
+
 const PANICKED: &str =
     "its reader failed on it: the file is damaged, or of a kind that the reader does not know";
 
@@ -76,7 +79,10 @@ impl Contained {
         let work = move || {
             let _ = sender.send(guarded(format, &bytes));
         };
-        let thread = std::thread::Builder::new().name("vecdb-reader".into());
+        // What nests deep takes a deep stack.
+        let thread = std::thread::Builder::new()
+            .name("vecdb-reader".into())
+            .stack_size(STACK);
         thread
             .spawn(work)
             .map_err(|error| format!("no thread to read it in: {error}"))?;
@@ -173,7 +179,7 @@ impl Running {
             // SIGABRT is how Rust ends when there is no more memory.
             let aborted = |status: std::process::ExitStatus| status.signal() == Some(6);
             if self.child.wait().is_ok_and(aborted) {
-                return "reading it takes more memory than a reader may have, or its reader failed"
+                return "reading it takes more memory than its reader may have, or the reader failed; `--max-memory` allows more"
                     .into();
             }
         }

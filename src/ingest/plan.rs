@@ -21,6 +21,8 @@ pub struct Plan {
     /// Files in folders that were passed over because no reader knows them: `"mp3"` → how many. Files without an extension
     /// count under `""`.
     pub unknown_extensions: BTreeMap<String, u64>,
+    /// Files in folders that ignore files leave out.
+    pub ignored: u64,
     /// What else is worth knowing: a folder recognised as BEIR's, a link that leads nowhere.
     pub remarks: Vec<String>,
     pub(super) found: Arc<Found>,
@@ -173,6 +175,7 @@ pub(super) fn plan(sources: Sources) -> Result<Plan> {
         files: found.files.len() as u64,
         bytes: found.files.iter().map(|file| file.stamp.0).sum(),
         unknown_extensions: found.unknown_extensions,
+        ignored: found.ignored,
         remarks: found.remarks,
         found: Arc::new(Found {
             files: found.files,

@@ -405,6 +405,8 @@ fn globs_and_ignore_files_choose() {
         ["sub/c.md"]
     );
     assert_eq!(of(|all| all.exclude("sub")), ["a.md", "b.txt"]);
+    let plan = Sources::new().path(folder.path()).plan().expect("planned");
+    assert_eq!(plan.ignored, 3);
     let all = [
         "a.md",
         "b.txt",

@@ -59,6 +59,8 @@ pub(super) struct Found {
     /// What cannot be read.
     pub bad: Vec<Error>,
     pub unknown_extensions: BTreeMap<String, u64>,
+    /// Files that ignore files leave out.
+    pub ignored: u64,
     pub remarks: Vec<String>,
 }
 
@@ -138,29 +140,11 @@ impl Found {
     fn folder(&mut self, root: &Path, options: &Options) -> Result<()> {
         // What is not walked into, and what is read instead of it.
         let apart = Apart::default();
-        let mut walk = WalkBuilder::new(root);
-        if !options.no_ignore {
-            walk.add_custom_ignore_filename(".vecdbignore");
-        }
-        walk.follow_links(true)
-            .ignore(!options.no_ignore)
-            .git_ignore(!options.no_ignore)
-            .parents(!options.no_ignore)
-            .git_global(false)
-            .git_exclude(false)
-            // A folder of notes is seldom a repository.
-            .require_git(false)
-            .overrides(overrides(root, options)?)
-            .sort_by_file_name(OsStr::cmp)
-            .filter_entry({
-                let apart = Arc::clone(&apart);
-                move |entry| is_entered(entry, &apart)
-            });
-        // What is named itself is not asked by the walk.
-        let walk = is_entered_folder(root, &apart).then(|| walk.build());
-        for entry in walk.into_iter().flatten() {
+        let mut taken = 0;
+        for entry in entries(root, options, !options.no_ignore, &apart)? {
             let result = match entry {
-                Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
+                Ok(entry) if is_file(&entry) => {
+                    taken += 1;
                     self.file(root, entry.path())
                 }
                 Ok(_) => Ok(()),
@@ -173,6 +157,11 @@ impl Found {
         for path in files {
             let result = self.file(root, &path);
             self.bad.extend(result.err());
+        }
+        if !options.no_ignore {
+            let all = entries(root, options, false, &Apart::default())?;
+            let all = all.flatten().filter(is_file).count() as u64;
+            self.ignored += all.saturating_sub(taken);
         }
         Ok(())
     }
@@ -242,6 +231,12 @@ impl Found {
         } else {
             format!("; it holds {}", seen.join(", "))
         };
+        let seen = match self.ignored {
+            0 => seen,
+            ignored => {
+                format!("{seen}; ignore files leave out {ignored} (`--no-ignore` reads them)")
+            }
+        };
         let names: Vec<_> = Format::ALL.iter().map(|format| format.name()).collect();
         format!(
             "there is nothing to read{seen}; these formats are read: {}",
@@ -268,6 +263,40 @@ pub(super) fn is_wanted(path: &Path, beginning: &[u8]) -> bool {
 pub(super) fn extension(path: &Path) -> String {
     let extension = path.extension().unwrap_or_default();
     extension.to_string_lossy().to_lowercase()
+}
+
+/// What is in a folder, in order, with or without what ignore files leave out.
+fn entries(
+    root: &Path,
+    options: &Options,
+    ignoring: bool,
+    apart: &Apart,
+) -> Result<impl Iterator<Item = std::result::Result<DirEntry, ignore::Error>> + use<>> {
+    let mut walk = WalkBuilder::new(root);
+    if ignoring {
+        walk.add_custom_ignore_filename(".vecdbignore");
+    }
+    walk.follow_links(true)
+        .ignore(ignoring)
+        .git_ignore(ignoring)
+        .parents(ignoring)
+        .git_global(false)
+        .git_exclude(false)
+        // A folder of notes is seldom a repository.
+        .require_git(false)
+        .overrides(overrides(root, options)?)
+        .sort_by_file_name(OsStr::cmp)
+        .filter_entry({
+            let apart = Arc::clone(apart);
+            move |entry| is_entered(entry, &apart)
+        });
+    // What is named itself is not asked by the walk.
+    let walk = is_entered_folder(root, apart).then(|| walk.build());
+    Ok(walk.into_iter().flatten())
+}
+
+fn is_file(entry: &DirEntry) -> bool {
+    entry.file_type().is_some_and(|kind| kind.is_file())
 }
 
 /// Remarks, and files that are read instead of the folder that they are in.

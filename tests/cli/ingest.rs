@@ -411,6 +411,29 @@ fn what_changes_is_ingested_while_it_is_watched() {
 }
 
 #[test]
+fn a_reader_that_runs_away_ends_though_nobody_ends_it() {
+    use std::io::Write as _;
+    use std::process::Stdio;
+
+    // The parser takes time as the square of the depth.
+    let page = "<div><span>".repeat(100_000);
+    let mut child = crate::command::binary_alone()
+        .args(["read-documents", "--memory=1000000000", "--time=1"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    writeln!(stdin, "{{\"format\": \"Html\", \"bytes\": {}}}", page.len()).expect("asked");
+    stdin.write_all(page.as_bytes()).expect("asked");
+    stdin.flush().expect("asked");
+    let ended = child.wait_with_output().expect("the binary ends");
+    drop(stdin);
+    crate::command::Ran::from(ended).exits(2);
+}
+
+#[test]
 fn vectors_beside_records_are_stored_as_they_are() {
     let place = Place::empty();
     place.write("two.jsonl", TWO);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -54,8 +55,10 @@ With vectors nothing is encoded, and --prune does not look after what is gone.
 Exit codes: 0 done, 2 error or a file failed (with --keep-going only an error), 130 ended by a signal (what was stored stays; \
 run it again to go on).";
 
-/// Memory of a process that reads documents: a PDF of 256 MB with some room to take it apart.
-const READER_MEMORY: u64 = 3 << 30;
+/// How long reading one document may take.
+const READER_TIME: Duration = Duration::from_secs(60);
+/// A process that reads documents may have at least so much memory: below it even small ones cannot be read.
+const LEAST_READER_MEMORY: u64 = 256 << 20;
 
 /// What to read, and how.
 #[derive(Args, Debug)]
@@ -111,7 +114,7 @@ pub struct Arguments {
     /// Read and check everything, count its cost, and store nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Memory for documents in hand and for merging, beside the model's
+    /// About the memory for reading, documents in hand and merging, beside the model's
     #[arg(long, value_name = "SIZE", value_parser = text::parse_bytes, default_value = "1G")]
     pub max_memory: u64,
 }
@@ -232,9 +235,10 @@ impl<'a> Session<'a> {
             // Where the encoder is missing, no empty database is left behind.
             global.encoder()?;
         }
-        // Half for the documents in hand, half for the merge that may run meanwhile.
+        // Half for the documents in hand, of which they seldom take much, a quarter for the merge that may run meanwhile. A process
+        // that reads documents may have as much as the documents.
         let half = arguments.max_memory / 2;
-        let merging = Merging::background().memory_bytes(half);
+        let merging = Merging::background().memory_bytes(arguments.max_memory / 4);
         let options = global.options().merging(merging);
         let database = options.open(path)?;
         let collection = collection(&database, arguments.metric.as_deref(), global)?;
@@ -409,8 +413,14 @@ fn sources(arguments: &Arguments) -> Sources {
     }
     // Where the system does not say which program this is, a thread must do.
     if let Ok(program) = std::env::current_exe() {
-        let limit = format!("--memory={READER_MEMORY}");
-        sources = sources.reader_process(program, ["read-documents".into(), limit]);
+        let memory = (arguments.max_memory / 2).max(LEAST_READER_MEMORY);
+        // A little more than it is given: it ends itself only where nobody does.
+        let time = READER_TIME.as_secs() + 2;
+        let limits = [format!("--memory={memory}"), format!("--time={time}")];
+        let arguments = ["read-documents".into()].into_iter().chain(limits);
+        sources = sources
+            .reader_process(program, arguments)
+            .reader_time(READER_TIME);
     }
     sources
 }

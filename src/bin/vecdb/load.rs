@@ -144,6 +144,12 @@ pub fn tell_what_is_passed_over(plan: &Plan, output: &Output) {
         output.note(text::plain(remark));
     }
     tell_unknown(&plan.unknown_extensions, "files", output);
+    if plan.ignored > 0 {
+        output.note(format_args!(
+            "passed over {} that ignore files leave out; --no-ignore reads them",
+            text::count(plan.ignored, "file")
+        ));
+    }
 }
 
 /// What turned out to be worth knowing.

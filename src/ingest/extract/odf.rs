@@ -10,6 +10,8 @@ use super::{Extracted, Facts, MAX_PART_BYTES};
 
 /// How often a repeated cell or row is written out. Sheets say by a repetition of a million rows that the rest is empty.
 const MOST_REPEATED: usize = 1_000;
+/// How deep elements may nest.
+const MOST_NESTED: usize = 500;
 
 pub(super) fn extract(bytes: &[u8]) -> Result<Extracted, String> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| error.to_string())?;
@@ -28,7 +30,6 @@ pub(super) fn extract(bytes: &[u8]) -> Result<Extracted, String> {
         .find(|node| node.tag_name().name() == "body");
     Walk {
         writer: &mut writer,
-        pages: 0,
     }
     .blocks(body.unwrap_or(content.root_element()), None);
     margins(&styles, "footer", &mut writer);
@@ -70,7 +71,21 @@ fn parse(xml: &str) -> Result<Document<'_>, String> {
         nodes_limit: 20_000_000,
         ..ParsingOptions::default()
     };
-    Document::parse_with_options(xml, options).map_err(|error| error.to_string())
+    let document = Document::parse_with_options(xml, options).map_err(|error| error.to_string())?;
+    // What follows calls itself for each level.
+    let mut depths: Vec<usize> = Vec::new();
+    for node in document.descendants() {
+        let above = node
+            .parent()
+            .and_then(|parent| depths.get(parent.id().get_usize()));
+        depths.push(above.map_or(0, |depth| depth + 1));
+    }
+    if depths.iter().any(|&depth| depth > MOST_NESTED) {
+        return Err(format!(
+            "its elements nest deeper than {MOST_NESTED} levels"
+        ));
+    }
+    Ok(document)
 }
 
 /// What stands above or below each page, once.
@@ -83,17 +98,16 @@ fn margins(styles: &str, name: &str, writer: &mut Writer) {
                 .is_some_and(|parent| parent.tag_name().name() == "master-page")
     };
     for margin in styles.descendants().filter(is_margin) {
-        Walk { writer, pages: 0 }.blocks(margin, None);
+        Walk { writer }.blocks(margin, None);
     }
 }
 
 struct Walk<'a> {
     writer: &'a mut Writer,
-    pages: usize,
 }
 
 impl Walk<'_> {
-    /// The blocks in a node; `list` is how deep it lies in lists. The parser bounds how deep elements nest.
+    /// The blocks in a node; `list` is how deep it lies in lists.
     fn blocks(&mut self, node: Node<'_, '_>, list: Option<usize>) {
         for child in node.children().filter(Node::is_element) {
             match child.tag_name().name() {
@@ -108,7 +122,6 @@ impl Walk<'_> {
                 "list" => self.blocks(child, Some(list.map_or(0, |depth| depth + 1))),
                 "table" => self.table(child),
                 "page" => {
-                    self.pages += 1;
                     self.writer.page();
                     self.blocks(child, None);
                 }
@@ -228,4 +241,34 @@ fn attribute<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
     let mut attributes = node.attributes();
     let found = attributes.find(|attribute| attribute.name() == name);
     found.map(|attribute| attribute.value())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_that_nest_without_end_are_refused() {
+        let nested = |levels: usize| format!("{}x{}", "<a>".repeat(levels), "</a>".repeat(levels));
+        assert!(parse(&nested(MOST_NESTED - 1)).is_ok());
+        assert!(parse(&nested(MOST_NESTED + 1)).is_err());
+        assert!(parse(&nested(20_000)).is_err());
+    }
+
+    #[test]
+    fn paragraphs_items_tables_and_white_space_are_told_apart() {
+        let body = parse(
+            "<body><h outline-level='2'>Head</h><p>One <s c='2'/>two<line-break/>three</p><list><list-item><p>a</p></list-item>\
+             </list><table><table-row><table-cell number-columns-repeated='2'><p>x</p></table-cell></table-row></table></body>",
+        );
+        let body = body.expect("XML");
+        let mut writer = Writer::default();
+        let mut walk = Walk {
+            writer: &mut writer,
+        };
+        walk.blocks(body.root_element(), None);
+        let (text, outline) = writer.finish();
+        assert_eq!(text, "Head\n\nOne   two\nthree\n\n- a\n\nx | x");
+        assert_eq!(outline.headings[0].level, 2);
+    }
 }
