@@ -11,7 +11,7 @@ use super::ingest::{self, BatchOptions};
 use super::inner::{Handle, Inner, State};
 use super::part::{Content, Snapshot};
 use super::query::{Ask, Query};
-use super::ready;
+use super::ready::{self, Ready};
 use super::write::{Maker, Stored};
 use crate::document::{Document, EmbeddedDocument};
 use crate::error::{Error, Result};
@@ -259,33 +259,14 @@ assert_eq!((added.added, added.passages), (1, 1));
         &self,
         documents: impl IntoIterator<Item = (Document, Vector)>,
     ) -> Result<Added> {
-        let mut ids = HashSet::new();
-        let mut embedded: Vec<EmbeddedDocument> = Vec::new();
-        let record = self.state.snapshot().record.clone();
-        let mut dimension = record.dimension;
-        for (document, vector) in documents {
-            document.validate_without_text()?;
-            if !ids.insert(document.id.clone()) {
-                return Err(Error::DuplicateId { id: document.id });
-            }
-            let expected = *dimension.get_or_insert(vector.dimension());
-            if vector.dimension() != expected {
-                return Err(Error::Dimension {
-                    expected,
-                    given: vector.dimension(),
-                });
-            }
-            let prepared = Prepared::with_maker(document, &vector);
-            embedded.push(prepared.with_vector(record.metric.prepare(vector)?));
-        }
-        let Some(dimension) = dimension else {
+        let mut ready = Ready::new(self);
+        let embedded = documents.into_iter();
+        let embedded = embedded.map(|(document, vector)| ready.embedded(document, vector));
+        let embedded: Vec<EmbeddedDocument> = embedded.collect::<Result<_>>()?;
+        let Some(dimension) = ready.dimension() else {
             return Ok(Added::default());
         };
-        fits(&record, None, dimension)?;
-        let maker = Maker {
-            encoder: None,
-            dimension,
-        };
+        let maker = ready.maker(dimension)?;
         self.store_new(maker, embedded, |new, added| {
             added.passages += new.len() as u64;
             Ok(new)

@@ -58,9 +58,12 @@ impl Prepared {
         }
     }
 
-    /// With the user's own vector.
-    pub fn with_maker(document: Document, vector: &Vector) -> Self {
-        let components = vector.as_slice().iter();
+    /// With the user's own vectors.
+    pub fn of_vectors<'a>(
+        document: Document,
+        vectors: impl IntoIterator<Item = &'a Vector>,
+    ) -> Self {
+        let components = vectors.into_iter().flat_map(Vector::as_slice);
         let bytes: Vec<u8> = components.flat_map(|x| x.to_le_bytes()).collect();
         Self::new(document, &bytes)
     }

@@ -13,6 +13,7 @@ use super::ingest::{BatchOptions, Progress, SEAL_TEXT_BYTES, Stage};
 use super::write::Maker;
 use crate::document::{Document, EmbeddedDocument};
 use crate::error::{Error, Result};
+use crate::store::CollectionRecord;
 use crate::vector::Vector;
 
 /// Stores documents; a segment is written when they take a quarter of the memory. Few large segments are made sooner than many
@@ -88,38 +89,72 @@ pub(super) fn ingest(
     documents: &mut dyn Iterator<Item = Result<(Document, Vector)>>,
     options: BatchOptions<'_>,
 ) -> Result<Added> {
-    let record = collection.state.snapshot().record.clone();
+    let mut ready = Ready::new(collection);
     // The first vector tells the dimension where the collection does not.
     let mut documents = documents.peekable();
-    let dimension = match (record.dimension, documents.peek()) {
-        (Some(dimension), _) => dimension,
-        (None, Some(Ok((_, vector)))) => vector.dimension(),
-        (None, _) => {
-            return documents.next().map_or(Ok(Added::default()), |first| {
-                first.map(|_| Added::default())
-            });
-        }
+    let first = match documents.peek() {
+        Some(Ok((_, vector))) => Some(vector.dimension()),
+        _ => None,
     };
-    fits(&record, None, dimension)?;
-    let maker = Maker {
-        encoder: None,
-        dimension,
+    let Some(dimension) = ready.record.dimension.or(first) else {
+        documents.next().transpose()?;
+        return Ok(Added::default());
     };
-    let mut seen = HashSet::new();
+    let maker = ready.maker(dimension)?;
     let mut embedded = documents.map(|next| {
         let (document, vector) = next?;
+        ready.embedded(document, vector)
+    });
+    store(collection, maker, &mut embedded, options)
+}
+
+/// Checks documents with their vectors, one after another.
+pub(super) struct Ready {
+    record: CollectionRecord,
+    /// Of the first vector, where the collection has none.
+    dimension: Option<usize>,
+    /// Hashes of all ids.
+    seen: HashSet<u128>,
+}
+
+impl Ready {
+    pub fn new(collection: &Collection) -> Self {
+        let record = collection.state.snapshot().record.clone();
+        Self {
+            dimension: record.dimension,
+            record,
+            seen: HashSet::new(),
+        }
+    }
+
+    /// What is stored of a document, if it fits the collection and those before it.
+    pub fn embedded(&mut self, document: Document, vector: Vector) -> Result<EmbeddedDocument> {
         document.validate_without_text()?;
-        if !seen.insert(xxh3_128(document.id.as_bytes())) {
+        if !self.seen.insert(xxh3_128(document.id.as_bytes())) {
             return Err(Error::DuplicateId { id: document.id });
         }
-        if vector.dimension() != dimension {
+        let expected = *self.dimension.get_or_insert(vector.dimension());
+        if vector.dimension() != expected {
             return Err(Error::Dimension {
-                expected: dimension,
+                expected,
                 given: vector.dimension(),
             });
         }
-        let prepared = Prepared::with_maker(document, &vector);
-        Ok(prepared.with_vector(record.metric.prepare(vector)?))
-    });
-    store(collection, maker, &mut embedded, options)
+        let prepared = Prepared::of_vectors(document, [&vector]);
+        Ok(prepared.with_vector(self.record.metric.prepare(vector)?))
+    }
+
+    /// Whose vectors they are, if the collection takes them.
+    pub fn maker(&self, dimension: usize) -> Result<Maker<'static>> {
+        fits(&self.record, None, dimension)?;
+        Ok(Maker {
+            encoder: None,
+            dimension,
+        })
+    }
+
+    /// Components of the vectors; `None` where there are none yet.
+    pub fn dimension(&self) -> Option<usize> {
+        self.dimension
+    }
 }

@@ -29,7 +29,7 @@ const FAILURES_LISTED: usize = 1_000;
 /// A record or file that cannot be stored is told to [`Sources::on_failure`](super::Sources::on_failure) and left out; without
 /// such a callback, or if that breaks, it is an error, and nothing follows it.
 pub struct Documents {
-    queue: Option<Receiver<Read>>,
+    queue: Option<Receiver<Result<Read>>>,
     pub(super) found: Arc<Found>,
     state: Arc<State>,
     is_done: bool,
@@ -40,7 +40,7 @@ type Taken = (Document, Option<Vec<f32>>);
 
 /// A document on its way, and where its file is.
 struct Read {
-    document: Result<Taken>,
+    taken: Taken,
     /// Bytes of all files that were read when it was.
     bytes: u64,
     file: usize,
@@ -81,6 +81,11 @@ pub struct Reading {
 }
 
 impl State {
+    fn reading(&self) -> Reading {
+        let reading = self.reading.lock();
+        reading.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn change(&self, change: impl FnOnce(&mut Reading)) {
         change(&mut self.reading.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -98,8 +103,7 @@ impl Documents {
 
     /// How far it is.
     pub fn reading(&self) -> Reading {
-        let reading = self.state.reading.lock();
-        reading.unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.reading()
     }
 
     pub(super) fn failed_files(&self) -> HashSet<usize> {
@@ -112,7 +116,7 @@ impl Documents {
         Watch(Arc::clone(&self.state))
     }
 
-    fn start(&self) -> Result<Receiver<Read>> {
+    fn start(&self) -> Result<Receiver<Result<Read>>> {
         let (sender, receiver) = bounded(AHEAD.min(self.found.options.max_bytes / 2));
         let (found, state) = (Arc::clone(&self.found), Arc::clone(&self.state));
         std::thread::Builder::new()
@@ -132,8 +136,7 @@ pub struct Watch(Arc<State>);
 impl Watch {
     /// How far they are.
     pub fn reading(&self) -> Reading {
-        let reading = self.0.reading.lock();
-        reading.unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.reading()
     }
 }
 
@@ -201,20 +204,8 @@ impl Documents {
             },
         };
         let next = queue.receive();
-        self.is_done = !matches!(
-            next,
-            Some(Read {
-                document: Ok(_),
-                ..
-            })
-        );
-        let Some(Read {
-            document,
-            bytes,
-            file,
-            files,
-        }) = next
-        else {
+        self.is_done = !matches!(next, Some(Ok(_)));
+        let Some(next) = next else {
             let all = self.found.files.iter().map(|file| file.stamp.0).sum();
             self.state.change(|reading| {
                 reading.bytes = all;
@@ -223,28 +214,28 @@ impl Documents {
             });
             return None;
         };
-        if let Ok((document, _)) = &document {
+        Some(next.map(|read| {
             self.state.change(|reading| {
-                reading.bytes = bytes;
-                reading.files = files;
+                reading.bytes = read.bytes;
+                reading.files = read.files;
                 reading.documents += 1;
-                reading.text_bytes += document.text.len() as u64;
-                reading.file.clone_from(&self.found.files[file].shown);
+                reading.text_bytes += read.taken.0.text.len() as u64;
+                reading.file.clone_from(&self.found.files[read.file].shown);
             });
-        }
-        Some(document)
+            read.taken
+        }))
     }
 }
 
 /// The thread that reads.
-fn read_all(found: &Found, state: &State, sender: &Sender<Read>) {
+fn read_all(found: &Found, state: &State, sender: &Sender<Result<Read>>) {
     let mut before = 0;
     let mut ids = Ids::default();
     let options = &found.options;
     let mut contained = Contained::new(options.reader_process.clone(), options.reader_time);
     let walked = std::mem::take(&mut *found.bad.lock().unwrap_or_else(PoisonError::into_inner));
     for error in walked {
-        if fail(found, state, sender, error, 0, 0).is_break() {
+        if fail(found, state, sender, error).is_break() {
             return;
         }
     }
@@ -299,21 +290,15 @@ fn read_all(found: &Found, state: &State, sender: &Sender<Read>) {
 }
 
 /// Tells what no callback is asked about.
-fn end(sender: &Sender<Read>, error: Error) {
-    let end = Read {
-        document: Err(error),
-        bytes: 0,
-        file: 0,
-        files: 0,
-    };
-    let _ = sender.send(end, 1);
+fn end(sender: &Sender<Result<Read>>, error: Error) {
+    let _ = sender.send(Err(error), 1);
 }
 
 /// One file, being read.
 struct One<'a> {
     found: &'a Found,
     state: &'a State,
-    sender: &'a Sender<Read>,
+    sender: &'a Sender<Result<Read>>,
     at: usize,
     /// Counted from 1, unchanged ones left out.
     number: u64,
@@ -402,12 +387,12 @@ impl One<'_> {
         // An archive's directory is read twice.
         let read = self.bytes_read.load(Ordering::Relaxed);
         let item = Read {
-            document: Ok(taken),
+            taken,
             bytes: self.bytes_before + read.min(self.file.stamp.0),
             file: self.at,
             files: self.number,
         };
-        self.sender.send(item, weight)
+        self.sender.send(Ok(item), weight)
     }
 
     fn fail(&mut self, error: Error) -> ControlFlow<()> {
@@ -419,14 +404,7 @@ impl One<'_> {
         if self.told.failures.len() < FAILURES_LISTED {
             self.told.failures.push(Failure::of(&error));
         }
-        fail(
-            self.found,
-            self.state,
-            self.sender,
-            error,
-            self.bytes_before,
-            self.at,
-        )
+        fail(self.found, self.state, self.sender, error)
     }
 
     /// The record's document, if it can be stored and its id is new.
@@ -468,22 +446,14 @@ impl One<'_> {
 fn fail(
     found: &Found,
     state: &State,
-    sender: &Sender<Read>,
+    sender: &Sender<Result<Read>>,
     error: Error,
-    bytes: u64,
-    file: usize,
 ) -> ControlFlow<()> {
     state.change(|reading| reading.failed += 1);
     if found.listener.failed(&Failure::of(&error)).is_continue() {
         return ControlFlow::Continue(());
     }
-    let end = Read {
-        document: Err(error),
-        bytes,
-        file,
-        files: 0,
-    };
-    let _ = sender.send(end, 1);
+    end(sender, error);
     ControlFlow::Break(())
 }
 

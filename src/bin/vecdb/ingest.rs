@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 use vecdb::ingest::{Format, Plan, Reading, Sources};
-use vecdb::{Added, Collection, CollectionOptions, Database, Error, Merging, Metric, Synced};
+use vecdb::{Collection, CollectionOptions, Database, Error, Merging, Metric, Synced};
 
 use crate::args::Global;
 use crate::dry_run::dry_run;
@@ -309,37 +309,27 @@ fn tell(plan: &Plan, ingested: &Ingested, output: &mut Output) -> Result<(), Fai
 
 fn ingested_object(ingested: &Ingested) -> IngestedObject<'_> {
     let Synced {
-        added:
-            Added {
-                added,
-                updated,
-                unchanged,
-                passages,
-                reused,
-                tokens,
-                times,
-                ..
-            },
+        added,
         renamed,
         pruned,
         ..
     } = ingested.synced;
     IngestedObject {
         read: read_object(&ingested.reading),
-        added,
-        updated,
-        unchanged,
+        added: added.added,
+        updated: added.updated,
+        unchanged: added.unchanged,
         renamed,
         pruned,
-        passages,
-        reused,
-        tokens,
+        passages: added.passages,
+        reused: added.reused,
+        tokens: added.tokens,
         seconds: ingested.elapsed.as_secs_f64(),
         times: TimesObject {
-            reading: times.reading.as_secs_f64(),
-            cutting: times.cutting.as_secs_f64(),
-            encoding: times.encoding.as_secs_f64(),
-            writing: times.writing.as_secs_f64(),
+            reading: added.times.reading.as_secs_f64(),
+            cutting: added.times.cutting.as_secs_f64(),
+            encoding: added.times.encoding.as_secs_f64(),
+            writing: added.times.writing.as_secs_f64(),
         },
         interrupted: ingested.interrupted.is_some(),
     }

@@ -179,11 +179,7 @@ impl Record {
         // As it was when the document was added: what is added again is known by it.
         let prepared = match &header.encoder {
             Some(encoder) => Prepared::new(document, encoder.fingerprint.as_bytes()),
-            None => {
-                let vectors = passages.iter().map(|passage| passage.vector.as_slice());
-                let bytes: Vec<u8> = vectors.flatten().flat_map(|x| x.to_le_bytes()).collect();
-                Prepared::new(document, &bytes)
-            }
+            None => Prepared::of_vectors(document, passages.iter().map(|passage| &passage.vector)),
         };
         let document = prepared.with_passages(passages);
         let Some(dimension) = header.dimension else {

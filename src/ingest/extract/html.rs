@@ -194,8 +194,7 @@ impl<'a> Walk<'a> {
                     self.row_is_header &= self.in_head;
                     self.inline.take();
                 }
-                "th" => drop(self.inline.take()),
-                "caption" => drop(self.inline.take()),
+                "th" | "caption" => drop(self.inline.take()),
                 _ if is_block(name) || name == "br" => self.inline.push(" "),
                 _ => {}
             }

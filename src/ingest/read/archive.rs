@@ -1,6 +1,6 @@
 //! Archives and packed files → the files in them.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -80,7 +80,7 @@ impl Reader<'_> {
             let name = name.map_or_else(|| nth.to_string(), |name| name.replace('\\', "/"));
             let content = match archive.by_index(nth) {
                 Ok(file) if file.is_dir() => continue,
-                Ok(file) => spooled(&mut Limited::new(file, packed)),
+                Ok(file) => spooled(&mut Limited::new(file, packed)).map(|(file, _)| file),
                 Err(error) => {
                     let inner = origin.inner(&name);
                     let error = match error {
@@ -110,19 +110,16 @@ impl Reader<'_> {
             let name = String::from_utf8_lossy(&file.path_bytes()).into_owned();
             let name = name.trim_start_matches("./").to_owned();
             let size = file.size();
-            let mut content = spooled(&mut Limited::new(file, packed));
-            if let Ok(file) = &mut content
-                && file.seek(SeekFrom::End(0)).is_ok_and(|read| read < size)
-            {
-                let error = origin
-                    .inner(&name)
-                    .bad(None, "the archive is cut off within it");
-                // Nothing comes after it.
-                return self.give(super::Item::Failed(error));
-            }
-            if let Ok(file) = &mut content {
-                file.rewind().map_err(failed())?;
-            }
+            let content = match spooled(&mut Limited::new(file, packed)) {
+                Ok((_, copied)) if copied < size => {
+                    let error = origin
+                        .inner(&name)
+                        .bad(None, "the archive is cut off within it");
+                    // Nothing comes after it.
+                    return self.give(super::Item::Failed(error));
+                }
+                spooled => spooled.map(|(file, _)| file),
+            };
             self.unpacked(origin, &name, content, packed)?;
         }
         Ok(())

@@ -62,16 +62,7 @@ impl Records<'_> {
         let make_id =
             || number.map_or_else(|| self.origin.id.clone(), |n| self.origin.record_id(n));
         let document = fields::document(keys, &self.origin.options, make_id);
-        match number {
-            Some(number) => self.origin.record(number, document),
-            None => {
-                let document = document.map_err(|what| self.origin.bad(None, what))?;
-                Ok(Record::new(
-                    None,
-                    document.source(self.origin.shown.clone()),
-                ))
-            }
-        }
+        self.origin.record(number, document)
     }
 }
 

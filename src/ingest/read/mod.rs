@@ -133,7 +133,7 @@ impl Bytes {
     fn again(self) -> io::Result<Box<dyn ReadSeek>> {
         match self {
             Self::Again(bytes) => Ok(bytes),
-            Self::Once(mut bytes) => Ok(Box::new(spooled(&mut bytes)?)),
+            Self::Once(mut bytes) => Ok(Box::new(spooled(&mut bytes)?.0)),
         }
     }
 
@@ -150,11 +150,11 @@ impl Bytes {
 const IN_MEMORY: usize = 16 << 20;
 
 #[cfg(any(feature = "archives", feature = "parquet"))]
-fn spooled(bytes: &mut dyn Read) -> io::Result<tempfile::SpooledTempFile> {
+fn spooled(bytes: &mut dyn Read) -> io::Result<(tempfile::SpooledTempFile, u64)> {
     let mut spooled = tempfile::SpooledTempFile::new(IN_MEMORY);
-    io::copy(bytes, &mut spooled)?;
+    let copied = io::copy(bytes, &mut spooled)?;
     spooled.rewind()?;
-    Ok(spooled)
+    Ok((spooled, copied))
 }
 
 impl Reader<'_> {
@@ -418,10 +418,14 @@ impl Origin {
         }
     }
 
-    /// The record that begins at a line, of the document read there or of what is wrong with it.
-    fn record(&self, line: u32, document: std::result::Result<Document, String>) -> Result<Record> {
+    /// The record that begins at a line, or is the whole file, of the document read there or of what is wrong with it.
+    fn record(
+        &self,
+        line: impl Into<Option<u32>>,
+        document: std::result::Result<Document, String>,
+    ) -> Result<Record> {
+        let line = line.into();
         let document = document.map_err(|what| self.bad(line, what))?;
-        let line = Some(line);
         Ok(Record::new(line, document.source(place(&self.shown, line))))
     }
 
