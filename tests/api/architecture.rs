@@ -93,7 +93,7 @@ fn leaves_name_only_leaves() {
 fn each_engine_is_named_in_one_place() {
     let all = sources(&src());
     for (engine, home) in [
-        ("ort::", "encoder/session.rs"),
+        ("ort::", "encoder/session"),
         ("hnsw_rs::", "segment/builder/hnsw.rs"),
         ("sled::", "store/kv.rs"),
         ("bincode::", "store/codec.rs"),

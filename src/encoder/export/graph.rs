@@ -1,114 +1,65 @@
-//! Puts nodes together into a graph, one call an operator.
+//! A model's weights in a graph: named where they lie in the file, written into it, or left to be given.
 
-use prost::Message;
+use std::ops::{Deref, DerefMut};
 
-use super::proto::{
-    Attribute, Dimension, EXTERNAL, Entry, Graph, Model, Node, OperatorSet, Shape, Size, Tensor,
-    TensorType, Type, ValueInfo, element, kind,
-};
+use super::nodes::Nodes;
+pub(super) use super::nodes::{Extent, Name, Value};
+use super::proto::{EXTERNAL, Entry, Tensor, element};
 use super::quantise::{self, BLOCK};
 use super::{Export, Form, Stored};
 use crate::encoder::Precision;
 use crate::encoder::weights::{Numbers, Place, Weights};
 use crate::error::Result;
 
-/// The operator set of the standard domain; Gelu came with it.
-const OPSET: i64 = 20;
-/// IR version that belongs to it; ONNX Runtime 1.22 reads up to 10.
-const IR_VERSION: i64 = 9;
-
-/// The name of a value in the graph.
-pub(super) type Name = String;
-
-/// An attribute's value.
-pub(super) enum Value<'a> {
-    Float(f32),
-    Int(i64),
-    Text(&'a str),
-    Ints(&'a [i64]),
-}
-
-/// A dimension of an input or output.
-#[derive(Clone, Copy)]
-pub(super) enum Extent {
-    Fixed(usize),
-    Named(&'static str),
-}
-
-/// A graph being written. Large weights stay in the weights file; the graph names their place there.
+/// A graph being written over weights. Large ones stay in the weights file; the graph names their place there.
 pub(super) struct Builder<'a> {
+    nodes: Nodes,
     weights: &'a Weights,
-    /// The weights stand in the graph itself.
-    inline: bool,
+    form: Form,
     precision: Precision,
-    graph: Graph,
     matrices: Vec<Stored>,
     converted: Vec<Stored>,
-    count: usize,
+    /// Weights that are inputs.
+    pub given: Vec<(Name, Vec<usize>)>,
+}
+
+impl Deref for Builder<'_> {
+    type Target = Nodes;
+
+    fn deref(&self) -> &Nodes {
+        &self.nodes
+    }
+}
+
+impl DerefMut for Builder<'_> {
+    fn deref_mut(&mut self) -> &mut Nodes {
+        &mut self.nodes
+    }
 }
 
 impl<'a> Builder<'a> {
     pub fn new(weights: &'a Weights, form: Form, precision: Precision) -> Self {
         Self {
+            nodes: Nodes::new("encoder", ""),
             weights,
-            inline: form == Form::File,
+            form,
             precision,
-            graph: Graph {
-                name: "encoder".into(),
-                ..Graph::default()
-            },
             matrices: Vec::new(),
             converted: Vec::new(),
-            count: 0,
+            given: Vec::new(),
         }
-    }
-
-    /// One node with one output.
-    pub fn node(
-        &mut self,
-        operator: &str,
-        inputs: &[&str],
-        attributes: &[(&str, Value<'_>)],
-    ) -> Name {
-        self.node_of("", operator, inputs, attributes)
-    }
-
-    /// One node of ONNX Runtime's own operators, which every CPU build has.
-    pub fn runtime_node(
-        &mut self,
-        operator: &str,
-        inputs: &[&str],
-        attributes: &[(&str, Value<'_>)],
-    ) -> Name {
-        self.node_of("com.microsoft", operator, inputs, attributes)
-    }
-
-    fn node_of(
-        &mut self,
-        domain: &str,
-        operator: &str,
-        inputs: &[&str],
-        attributes: &[(&str, Value<'_>)],
-    ) -> Name {
-        self.count += 1;
-        let output = format!("{operator}_{}", self.count);
-        self.graph.node.push(Node {
-            input: inputs.iter().map(|&input| input.into()).collect(),
-            output: vec![output.clone()],
-            name: output.clone(),
-            op_type: operator.into(),
-            attribute: attributes
-                .iter()
-                .map(|(name, value)| attribute(name, value))
-                .collect(),
-            domain: domain.into(),
-        });
-        output
     }
 
     /// A weight of the model, checked to be of this shape.
     pub fn weight(&mut self, name: &str, shape: &[usize]) -> Result<Name> {
         let place = self.weights.place(name, shape)?;
+        if self.form == Form::Training {
+            if self.given.iter().all(|(given, _)| given != name) {
+                self.given.push((name.into(), shape.into()));
+                self.nodes.take_in(name, element::F32);
+            }
+            return Ok(name.into());
+        }
         let known = self.graph.initializer.iter();
         if known.clone().all(|tensor| tensor.name != name) {
             let tensor = self.tensor(name, shape, place);
@@ -124,7 +75,7 @@ impl<'a> Builder<'a> {
             name: name.into(),
             ..Tensor::default()
         };
-        if self.inline {
+        if self.form == Form::File {
             let values = self.weights.values(place);
             return Tensor {
                 raw_data: values.iter().flat_map(|x| x.to_le_bytes()).collect(),
@@ -213,128 +164,17 @@ impl<'a> Builder<'a> {
         self.node("Add", &[&product, bias], &[])
     }
 
-    /// Integers known now: shapes, axes. `dims` is `[]` for a scalar.
-    pub fn integers(&mut self, values: &[i64], scalar: bool) -> Name {
-        let dims = if scalar {
-            vec![]
-        } else {
-            vec![values.len() as i64]
-        };
-        let bytes = values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
-        self.constant(element::I64, dims, bytes)
-    }
-
-    /// A scalar known now.
-    pub fn float(&mut self, value: f32) -> Name {
-        self.constant(element::F32, vec![], value.to_le_bytes().to_vec())
-    }
-
-    fn constant(&mut self, data_type: i32, dims: Vec<i64>, raw_data: Vec<u8>) -> Name {
-        self.count += 1;
-        let name = format!("constant_{}", self.count);
-        self.graph.initializer.push(Tensor {
-            dims,
-            data_type,
-            name: name.clone(),
-            raw_data,
-            ..Tensor::default()
-        });
-        name
-    }
-
-    pub fn input_i64(&mut self, name: &str, shape: &[Extent]) {
-        self.graph.input.push(value_info(name, element::I64, shape));
-    }
-
-    pub fn input_f32(&mut self, name: &str, shape: &[Extent]) {
-        self.graph.input.push(value_info(name, element::F32, shape));
-    }
-
-    /// Gives a value its name outside.
-    pub fn output(&mut self, value: &str, name: &str, shape: &[Extent]) {
-        self.graph.node.push(Node {
-            input: vec![value.into()],
-            output: vec![name.into()],
-            name: name.into(),
-            op_type: "Identity".into(),
-            ..Node::default()
-        });
-        self.graph
-            .output
-            .push(value_info(name, element::F32, shape));
-    }
-
     /// Ends the graph.
     pub fn finish(self) -> Export {
-        let opset = |domain: &str, version| OperatorSet {
-            domain: domain.into(),
-            version,
-        };
-        let mut opset_import = vec![opset("", OPSET)];
-        if !self.inline {
-            opset_import.push(opset("com.microsoft", 1));
-        }
-        let model = Model {
-            ir_version: IR_VERSION,
-            producer_name: "vecdb".into(),
-            graph: Some(self.graph),
-            opset_import,
-        };
         Export {
-            graph: model.encode_to_vec(),
+            graph: self.nodes.finish(self.form != Form::File),
             matrices: self.matrices,
             converted: self.converted,
         }
     }
-}
 
-fn attribute(name: &str, value: &Value<'_>) -> Attribute {
-    let base = Attribute {
-        name: name.into(),
-        ..Attribute::default()
-    };
-    match *value {
-        Value::Float(f) => Attribute {
-            f,
-            kind: kind::FLOAT,
-            ..base
-        },
-        Value::Int(i) => Attribute {
-            i,
-            kind: kind::INT,
-            ..base
-        },
-        Value::Text(s) => Attribute {
-            s: s.as_bytes().to_vec(),
-            kind: kind::STRING,
-            ..base
-        },
-        Value::Ints(ints) => Attribute {
-            ints: ints.to_vec(),
-            kind: kind::INTS,
-            ..base
-        },
-    }
-}
-
-fn value_info(name: &str, elem_type: i32, shape: &[Extent]) -> ValueInfo {
-    let dim = shape.iter().map(|extent| Dimension {
-        size: Some(match *extent {
-            Extent::Fixed(n) => Size::Fixed(n as i64),
-            Extent::Named(name) => Size::Named(name.into()),
-        }),
-    });
-    let tensor_type = TensorType {
-        elem_type,
-        shape: Some(Shape { dim: dim.collect() }),
-    };
-    ValueInfo {
-        name: name.into(),
-        r#type: Some(Type {
-            tensor_type: Some(tensor_type),
-        }),
+    /// The graph alone, and the weights that it takes.
+    pub fn into_parts(self) -> (Nodes, Vec<(Name, Vec<usize>)>) {
+        (self.nodes, self.given)
     }
 }

@@ -9,7 +9,10 @@
 //! | `names.rs` | what each architecture calls its weights |
 //! | `distance.rs` | MPNet's bias for distances |
 //! | `quantise.rs` | matrices in 8 bits |
-//! | `graph.rs` | nodes and initializers → graph |
+//! | `gradient.rs` | a graph → the graph of its gradient |
+//! | `training.rs` | a part of the network, forward and backward |
+//! | `graph.rs` | weights in a graph |
+//! | `nodes.rs` | nodes, constants, inputs and outputs |
 //! | `proto.rs` | the protobuf messages |
 //!
 //! ```text
@@ -22,17 +25,22 @@
 //! and every runtime version executes the same graph.
 
 mod distance;
+mod gradient;
 mod graph;
 mod names;
+mod nodes;
 mod proto;
 mod quantise;
+mod training;
 mod transformer;
 
 use super::Precision;
 use super::model::Config;
 use super::weights::{Place, Weights};
 use crate::error::Result;
+pub(super) use gradient::gradient_name;
 use graph::Builder;
+pub(super) use training::{DISTANCES, Dropped, ENTERING, Graphs, LEAVING, Part, graphs};
 
 /// Raised with every change that can change a vector; part of the fingerprint.
 ///
@@ -77,6 +85,8 @@ pub(super) enum Form {
     Inspection,
     /// For other programs: standard operators alone, i64 inputs, the weights inside.
     File,
+    /// Parts that are trained: weights are inputs.
+    Training,
 }
 
 /// A model as ONNX Runtime takes it.

@@ -5,8 +5,9 @@
 
 use super::graph::{Builder, Extent, Name, Value};
 use super::names::Names;
+use super::proto::element;
+use super::{DISTANCES, Dropped, ENTERING, Form, Part, distance};
 use super::{EMBEDDINGS, FILE_IDS, FILE_MASK, FILE_SEGMENTS, FILE_VECTORS};
-use super::{Form, distance};
 use super::{IDS, MASK, POOLING, VECTORS, attention_name, hidden_name};
 use crate::encoder::model::{Activation, Config};
 use crate::encoder::weights::Weights;
@@ -24,8 +25,8 @@ struct Layers<'a> {
     names: &'static Names,
     prefix: &'static str,
     form: Form,
-    /// The input of ids, `[batch, tokens]`.
-    ids: &'static str,
+    /// Inputs say what is dropped.
+    drops: bool,
     /// `[batch, tokens, heads, head_size]`
     heads_shape: Name,
     /// `[batch, tokens, hidden]`
@@ -65,46 +66,8 @@ pub(super) fn write<'a>(
     }
 
     let shape = graph.node("Shape", &[ids], &[]);
-    let head_sizes = graph.integers(
-        &[config.heads as i64, (config.hidden / config.heads) as i64],
-        false,
-    );
-    let heads_shape = graph.node("Concat", &[&shape, &head_sizes], &[("axis", Value::Int(0))]);
-    let hidden_size = graph.integers(&[config.hidden as i64], false);
-    let hidden_shape = graph.node(
-        "Concat",
-        &[&shape, &hidden_size],
-        &[("axis", Value::Int(0))],
-    );
-    let flat_shape = graph.integers(&[-1, config.hidden as i64], false);
-    let one = graph.float(1.0);
-    let masked = graph.float(MASKED);
-    let padding = graph.node("Sub", &[&one, &mask], &[]);
-    let bias = graph.node("Mul", &[&padding, &masked], &[]);
-    let middle = graph.integers(&[1, 2], false);
-    let bias = graph.node("Unsqueeze", &[&bias, &middle], &[]);
-
-    let names = Names::of(config.architecture);
-    // Weights of a model with a head on top are named with the base model's name before them.
-    let prefix = if weights.has("embeddings.word_embeddings.weight") {
-        ""
-    } else {
-        names.prefix
-    };
-    let mut layers = Layers {
-        graph,
-        weights,
-        config,
-        names,
-        prefix,
-        form,
-        ids,
-        heads_shape,
-        hidden_shape,
-        flat_shape,
-        bias,
-    };
-    let mut x = layers.embeddings()?;
+    let mut layers = Layers::new(graph, config, weights, form, &shape, &mask);
+    let mut x = layers.embeddings(ids)?;
     layers.tell_hidden(0, &x);
     for layer in 0..config.layers {
         let attended = layers.attention(layer, &x)?;
@@ -113,6 +76,82 @@ pub(super) fn write<'a>(
     }
     layers.finish(&x);
     Ok(layers.graph)
+}
+
+/// Adds a part of the network for training: some layers, and before the first of all the normalisation of the embeddings, whose
+/// sum is then what goes in.
+pub(super) fn write_part<'a>(
+    mut graph: Builder<'a>,
+    config: &'a Config,
+    weights: &'a Weights,
+    part: &Part,
+) -> Result<(Builder<'a>, Name)> {
+    graph.take_in(ENTERING, element::F32);
+    graph.take_in(MASK, element::F32);
+    let shape = graph.node("Shape", &[MASK], &[]);
+    let mut layers = Layers::new(graph, config, weights, Form::Training, &shape, MASK);
+    layers.drops = part.drops;
+    if config.distance_buckets > 0 {
+        layers.graph.take_in(DISTANCES, element::F32);
+        layers.bias = layers.graph.node("Add", &[&layers.bias, DISTANCES], &[]);
+    }
+    let mut x = ENTERING.to_owned();
+    if part.layers.start == 0 {
+        x = layers.layer_norm("embeddings.LayerNorm", &x)?;
+        x = layers.dropped(&x, Dropped::Embeddings, 0);
+    }
+    for layer in part.layers.clone() {
+        let attended = layers.attention(layer, &x)?;
+        x = layers.feed_forward(layer, &attended)?;
+    }
+    Ok((layers.graph, x))
+}
+
+impl<'a> Layers<'a> {
+    fn new(
+        mut graph: Builder<'a>,
+        config: &'a Config,
+        weights: &'a Weights,
+        form: Form,
+        shape: &str,
+        mask: &str,
+    ) -> Self {
+        let head_sizes = graph.integers(
+            &[config.heads as i64, (config.hidden / config.heads) as i64],
+            false,
+        );
+        let heads_shape = graph.node("Concat", &[shape, &head_sizes], &[("axis", Value::Int(0))]);
+        let hidden_size = graph.integers(&[config.hidden as i64], false);
+        let hidden_shape = graph.node("Concat", &[shape, &hidden_size], &[("axis", Value::Int(0))]);
+        let flat_shape = graph.integers(&[-1, config.hidden as i64], false);
+        let one = graph.float(1.0);
+        let masked = graph.float(MASKED);
+        let padding = graph.node("Sub", &[&one, mask], &[]);
+        let bias = graph.node("Mul", &[&padding, &masked], &[]);
+        let middle = graph.integers(&[1, 2], false);
+        let bias = graph.node("Unsqueeze", &[&bias, &middle], &[]);
+
+        let names = Names::of(config.architecture);
+        // Weights of a model with a head on top are named with the base model's name before them.
+        let prefix = if weights.has("embeddings.word_embeddings.weight") {
+            ""
+        } else {
+            names.prefix
+        };
+        Self {
+            graph,
+            weights,
+            config,
+            names,
+            prefix,
+            form,
+            drops: false,
+            heads_shape,
+            hidden_shape,
+            flat_shape,
+            bias,
+        }
+    }
 }
 
 impl Layers<'_> {
@@ -132,7 +171,7 @@ impl Layers<'_> {
                 graph.output(&pooled, VECTORS, &[BATCH[0], Extent::Fixed(hidden)]);
             }
             Form::File => graph.output(&all, FILE_VECTORS, &whole),
-            Form::Inspection => {}
+            Form::Inspection | Form::Training => {}
         }
     }
 
@@ -146,7 +185,7 @@ impl Layers<'_> {
     }
 
     /// Word, position and segment embeddings, normalised: `[batch × tokens, hidden]`.
-    fn embeddings(&mut self) -> Result<Name> {
+    fn embeddings(&mut self, ids: &str) -> Result<Name> {
         let Config {
             hidden,
             vocabulary,
@@ -169,8 +208,8 @@ impl Layers<'_> {
         };
         let graph = &mut self.graph;
         let axis = graph.integers(&[0], false);
-        let tokens = graph.node("Shape", &[self.ids], &[("start", Value::Int(1))]);
-        let words = graph.node("Gather", &[&words, self.ids], &[]);
+        let tokens = graph.node("Shape", &[ids], &[("start", Value::Int(1))]);
+        let words = graph.node("Gather", &[&words, ids], &[]);
         if self.form == Form::Inspection {
             let shape = [BATCH[0], BATCH[1], Extent::Fixed(hidden)];
             graph.output(&words, EMBEDDINGS, &shape);
@@ -239,6 +278,8 @@ impl Layers<'_> {
             let shape = [BATCH[0], Extent::Fixed(heads), BATCH[1], BATCH[1]];
             graph.output(&attention, &attention_name(layer + 1), &shape);
         }
+        let attention = self.dropped(&attention, Dropped::Attention, layer);
+        let graph = &mut self.graph;
         let context = graph.node("MatMul", &[&attention, &value], &[]);
         let context = graph.node(
             "Transpose",
@@ -248,6 +289,7 @@ impl Layers<'_> {
         let context = graph.node("Reshape", &[&context, &self.flat_shape], &[]);
         let output = self.in_layer(layer, names.attention_output);
         let out = self.linear(&output, &context, hidden, hidden)?;
+        let out = self.dropped(&out, Dropped::AttentionOutput, layer);
         let sum = self.graph.node("Add", &[&out, x], &[]);
         self.layer_norm(&self.in_layer(layer, names.attention_norm), &sum)
     }
@@ -286,8 +328,19 @@ impl Layers<'_> {
         };
         let narrowing = self.in_layer(layer, names.narrowing);
         let narrow = self.linear(&narrowing, &active, intermediate, hidden)?;
+        let narrow = self.dropped(&narrow, Dropped::Output, layer);
         let sum = self.graph.node("Add", &[&narrow, x], &[]);
         self.layer_norm(&self.in_layer(layer, names.output_norm), &sum)
+    }
+
+    /// What is left of a value while training (Srivastava et al. 2014), by an input that holds 0 or 1/(1 − p).
+    fn dropped(&mut self, x: &str, at: Dropped, layer: usize) -> Name {
+        if !self.drops {
+            return x.into();
+        }
+        let kept = at.input(layer);
+        self.graph.take_in(&kept, element::F32);
+        self.graph.node("Mul", &[x, &kept], &[])
     }
 
     fn in_layer(&self, layer: usize, name: &str) -> String {

@@ -9,6 +9,7 @@
 //! | `folders.rs` | model folders, good and bad |
 
 mod folders;
+mod gradients;
 mod models;
 mod running;
 mod vectors;

@@ -22,12 +22,12 @@ struct Case {
     attention: Vec<Vec<f32>>,
 }
 
-struct Models {
-    root: TempDir,
+pub(super) struct Models {
+    pub(super) root: TempDir,
     expected: BTreeMap<String, Vec<Case>>,
 }
 
-fn models() -> &'static Models {
+pub(super) fn models() -> &'static Models {
     static MODELS: OnceLock<Models> = OnceLock::new();
     MODELS.get_or_init(|| {
         // The runtime is what the tests need of it.

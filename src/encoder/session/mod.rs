@@ -1,4 +1,11 @@
-//! ONNX Runtime: the one file that names `ort`.
+//! ONNX Runtime: the one folder that names `ort`.
+//!
+//! | file | |
+//! |---|---|
+//! | `training.rs` | graphs whose weights change |
+
+mod training;
+pub(super) use training::{Given, Kept};
 
 use std::env;
 use std::path::Path;
