@@ -108,17 +108,38 @@ impl Head {
         }
     }
 
-    /// The text's vector from what pooling gave.
-    ///
-    /// # Errors
-    /// [`Error::Encode`] for numbers that are none, or have no direction.
-    pub fn finish(&self, pooled: &[f32]) -> Result<Vector> {
+    /// Dense layers and truncation.
+    pub fn project(&self, pooled: &[f32]) -> Vec<f32> {
         let mut numbers = pooled.to_vec();
         for dense in &self.dense {
             numbers = dense.apply(&numbers);
         }
         numbers.truncate(self.dimension);
-        Vector::new(numbers)
+        numbers
+    }
+
+    /// The gradient of what pooling gave, from that of what [`project`](Self::project) makes of it.
+    #[cfg(feature = "tune")]
+    pub fn pull_back(&self, pooled: &[f32], gradient: &[f32]) -> Vec<f32> {
+        let mut given = vec![pooled.to_vec()];
+        for dense in &self.dense {
+            given.push(dense.apply(&given[given.len() - 1]));
+        }
+        let whole = given[given.len() - 1].len();
+        let mut gradient = gradient.to_vec();
+        gradient.resize(whole, 0.0);
+        for (dense, output) in self.dense.iter().zip(&given[1..]).rev() {
+            gradient = dense.pull_back(output, &gradient);
+        }
+        gradient
+    }
+
+    /// The text's vector from what pooling gave.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] for numbers that are none, or have no direction.
+    pub fn finish(&self, pooled: &[f32]) -> Result<Vector> {
+        Vector::new(self.project(pooled))
             .and_then(Vector::to_unit)
             .map_err(|error| Error::Encode {
                 what: format!("the model's output cannot be used: {error}"),
@@ -174,6 +195,26 @@ impl Dense {
             config: config.clone(),
             file,
         })
+    }
+
+    /// The gradient of what went in, from what came out and its gradient.
+    #[cfg(feature = "tune")]
+    fn pull_back(&self, output: &[f32], gradient: &[f32]) -> Vec<f32> {
+        let mut sums = vec![0.0; self.config.inputs];
+        let rows = self.matrix.chunks_exact(self.config.inputs);
+        for (row, (y, gradient)) in rows.zip(output.iter().zip(gradient)) {
+            let slope = match self.config.activation {
+                DenseActivation::Identity => 1.0,
+                DenseActivation::Tanh => 1.0 - y * y,
+                DenseActivation::Relu => f32::from(*y > 0.0),
+                DenseActivation::Sigmoid => y * (1.0 - y),
+            };
+            let factor = slope * gradient;
+            sums.iter_mut()
+                .zip(row)
+                .for_each(|(sum, weight)| *sum += factor * weight);
+        }
+        sums
     }
 
     fn apply(&self, numbers: &[f32]) -> Vec<f32> {

@@ -23,6 +23,7 @@
 //! | `workers.rs` | jobs → results on several threads |
 //! | `head.rs` | token vectors → the text's vector |
 //! | `inspect.rs` | what happens inside: tokens, layers, attention |
+//! | `trunk/` | the network as it is trained |
 //! | `device.rs` | processor or GPU: asked for, possible, chosen |
 //! | `network.rs` | what sessions are opened for |
 //! | `export/` | weights → ONNX graph |
@@ -57,6 +58,8 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
+#[cfg(feature = "tune")]
+pub(crate) mod trunk;
 mod weights;
 mod window;
 mod workers;

@@ -22,8 +22,8 @@ pub(super) enum Network {
 
 /// Weights and the graph over them.
 pub(super) struct Ours {
-    config: Config,
-    weights: Weights,
+    pub config: Config,
+    pub weights: Weights,
     serving: Export,
     /// Weights that are kept in other numbers than the graph's, converted.
     converted: Values,
@@ -114,15 +114,8 @@ impl Network {
     /// # Errors
     /// [`Error::Model`] for a graph of the folder's own, which tells only its output.
     pub fn inspection(&self, runtime: &Runtime) -> Result<Session> {
-        let ours = match self {
-            Self::Ours(ours) => ours,
-            Self::Own(files) => {
-                return Err(files[0].unusable(
-                    "it brings a graph of its own, which tells nothing but its output; layers, attention and embeddings \
-                     take weights as safetensors of a supported architecture",
-                ));
-            }
-        };
+        let ours =
+            self.ours("tells nothing but its output; layers, attention and embeddings take")?;
         let inside = export(
             &ours.config,
             &ours.weights,
@@ -159,6 +152,19 @@ impl Network {
         match self {
             Self::Ours(_) => vec![WEIGHTS_FILE.to_owned()],
             Self::Own(files) => files.iter().map(|file| file.name().to_owned()).collect(),
+        }
+    }
+
+    /// The weights.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for a graph of the folder's own, which `cannot` tells what it cannot, and what needs weights instead.
+    pub fn ours(&self, cannot: &str) -> Result<&Ours> {
+        match self {
+            Self::Ours(ours) => Ok(ours),
+            Self::Own(files) => Err(files[0].unusable(format_args!(
+                "it brings a graph of its own, which {cannot} weights as safetensors of a supported architecture"
+            ))),
         }
     }
 

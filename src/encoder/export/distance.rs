@@ -42,7 +42,7 @@ pub(super) fn bias(
 }
 
 /// The bucket of a key that stands `distance` tokens after the query.
-fn bucket(distance: i64, buckets: i64) -> i64 {
+pub(in crate::encoder) fn bucket(distance: i64, buckets: i64) -> i64 {
     let half = buckets / 2;
     let side = if distance > 0 { half } else { 0 };
     let far = distance.abs();

@@ -38,9 +38,11 @@ use super::Precision;
 use super::model::Config;
 use super::weights::{Place, Weights};
 use crate::error::Result;
+pub(super) use distance::bucket as distance_bucket;
 pub(super) use gradient::gradient_name;
 use graph::Builder;
 pub(super) use training::{DISTANCES, Dropped, ENTERING, Graphs, LEAVING, Part, graphs};
+pub(super) use transformer::prefix;
 
 /// Raised with every change that can change a vector; part of the fingerprint.
 ///

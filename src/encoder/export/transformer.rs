@@ -107,6 +107,15 @@ pub(super) fn write_part<'a>(
     Ok((layers.graph, x))
 }
 
+/// What stands before every weight's name: those of a model with a head on top are named with the base model's before them.
+pub(in crate::encoder) fn prefix(config: &Config, weights: &Weights) -> &'static str {
+    if weights.has("embeddings.word_embeddings.weight") {
+        ""
+    } else {
+        Names::of(config.architecture).prefix
+    }
+}
+
 impl<'a> Layers<'a> {
     fn new(
         mut graph: Builder<'a>,
@@ -132,12 +141,7 @@ impl<'a> Layers<'a> {
         let bias = graph.node("Unsqueeze", &[&bias, &middle], &[]);
 
         let names = Names::of(config.architecture);
-        // Weights of a model with a head on top are named with the base model's name before them.
-        let prefix = if weights.has("embeddings.word_embeddings.weight") {
-            ""
-        } else {
-            names.prefix
-        };
+        let prefix = prefix(config, weights);
         Self {
             graph,
             weights,

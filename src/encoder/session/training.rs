@@ -21,6 +21,12 @@ pub(in crate::encoder) struct Given<'a> {
 pub(in crate::encoder) struct Kept(BTreeMap<String, DynValue>);
 
 impl Kept {
+    /// Bytes that all of it takes.
+    pub fn bytes(&self) -> usize {
+        let elements = self.0.values().map(|value| value.shape().num_elements());
+        4 * elements.sum::<usize>()
+    }
+
     /// The numbers of a value.
     pub fn numbers(&self, name: &str) -> Result<&[f32]> {
         let value = self.0.get(name).ok_or_else(|| Error::Encode {

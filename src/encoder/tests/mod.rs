@@ -6,6 +6,7 @@
 //! | `windows.rs` | how texts are cut |
 //! | `models.rs` | every architecture beside the reference |
 //! | `running.rs` | devices, sessions, cancelling |
+//! | `gradients.rs` | training: the same vectors, and true gradients |
 //! | `folders.rs` | model folders, good and bad |
 
 mod folders;

@@ -66,7 +66,7 @@ fn walkdir(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn open(folder: &Path) -> Result<Encoder> {
+pub(super) fn open(folder: &Path) -> Result<Encoder> {
     open_with(folder, EncoderOptions::default())
 }
 
