@@ -13,7 +13,7 @@ const TEXTS: [&str; 3] = [
 ];
 
 /// How far a number is moved.
-const STEP: f32 = 5e-4;
+const STEP: f32 = 3e-4;
 
 /// Of each architecture, one with a dense module among them.
 const MODELS: [&str; 5] = ["bert", "distilbert", "roberta", "mpnet", "bert-dense"];
@@ -139,10 +139,10 @@ fn every_gradient_is_that_of_finite_differences() {
                     .map(|g| f64::from(g * g))
                     .sum::<f64>()
                     .sqrt();
-                // The loss is a sum in f32, which shows differences from a few thousandths on.
+                // The loss is a sum in f32, which shows differences from a hundredth on.
                 assert!(
-                    (told - seen).abs() <= 0.005 + 0.01 * size,
-                    "{name} {of}: {told}, seen {seen}"
+                    (told - seen).abs() <= 0.01 + 0.02 * size,
+                    "{name} {of}: {told}, seen {seen}, {size} long"
                 );
             }
         }
