@@ -111,6 +111,13 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// An encoder cannot be tuned; nothing was changed.
+    #[error("cannot tune: {what}")]
+    Tune {
+        /// Why.
+        what: String,
+    },
+
     /// No collection of that name.
     #[error("there is no collection {name:?}{}", one_of(known))]
     NoCollection {

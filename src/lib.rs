@@ -62,6 +62,9 @@ mod database;
 
 pub mod eval;
 
+#[cfg(feature = "tune")]
+pub mod tune;
+
 #[cfg(feature = "encoder")]
 pub mod setup;
 

@@ -13,7 +13,7 @@ impl Random {
     }
 
     /// A number below `limit`, all about as likely.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "tune"))]
     pub fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }

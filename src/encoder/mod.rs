@@ -56,7 +56,7 @@ mod pool;
 pub(crate) mod runtime;
 mod session;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tokenizer;
 #[cfg(feature = "tune")]
 pub(crate) mod trunk;
@@ -166,6 +166,12 @@ impl Encoder {
         self.0.model.max_tokens
     }
 
+    /// Layers of the network, where it is one that we wrote; `cannot` says what another one cannot.
+    #[cfg(feature = "tune")]
+    pub(crate) fn layers(&self, cannot: &str) -> Result<usize> {
+        Ok(self.0.pool.network().ours(cannot)?.config.layers)
+    }
+
     /// The model folder.
     pub fn folder(&self) -> &Path {
         &self.0.model.folder
@@ -204,6 +210,11 @@ impl Encoder {
         let mut file = File::create_new(&target).map_err(Error::io("create", &target))?;
         file.write_all(&bytes)
             .map_err(Error::io("write", &target))?;
+        self.copy_settings(folder)
+    }
+
+    /// Copies all of the model's files but its network's.
+    fn copy_settings(&self, folder: &Path) -> Result<()> {
         let weights = self.0.pool.network().files();
         let beside = ["special_tokens_map.json", "vocab.txt"].map(PathBuf::from);
         for name in self.files().into_iter().chain(beside) {
@@ -313,6 +324,14 @@ impl Encoder {
     /// As [`encode`](Self::encode).
     pub fn encode_queries(&self, texts: &[impl AsRef<str>]) -> Result<Vec<Vector>> {
         self.encode_wholes(&self.0.query_prompt, texts)
+    }
+
+    /// A query's tokens; of one that is longer than a window the first window's.
+    #[cfg(feature = "tune")]
+    pub(crate) fn query_window(&self, text: &str) -> Result<Window> {
+        let outline = Outline::default();
+        let mut windows = self.cut(&self.0.query_prompt, "", text, &outline)?;
+        Ok(windows.swap_remove(0))
     }
 
     /// A passage's vector, in the same way with the passage prompt.

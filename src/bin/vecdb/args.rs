@@ -9,7 +9,7 @@ use vecdb::encoder::{Device, Precision};
 
 use crate::{
     check, compact, completions, delete, demo, doctor, eval, export, get, import, ingest, list,
-    migrate, model, query, read_documents, setup, snapshot, stats, text,
+    migrate, model, query, read_documents, setup, snapshot, stats, text, tune,
 };
 
 /// The collection that is meant where none is named.
@@ -166,6 +166,9 @@ pub enum Command {
     /// Measure retrieval on queries with known answers
     #[command(after_help = eval::AFTER_HELP)]
     Eval(eval::Arguments),
+    /// Teach the encoder a corpus, and prove that it got better
+    #[command(after_help = tune::AFTER_HELP)]
+    Tune(tune::Arguments),
     /// Print a shell's completion script
     #[command(after_help = completions::AFTER_HELP)]
     Completions(completions::Arguments),

@@ -54,6 +54,7 @@ mod snapshot;
 mod stats;
 mod text;
 mod tidy;
+mod tune;
 mod watch;
 
 use std::process::ExitCode;
@@ -92,6 +93,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<Outcome, Failure> {
         Command::Snapshot(arguments) => snapshot::run(arguments, global, output),
         Command::Migrate(arguments) => migrate::run(arguments, global, output),
         Command::Eval(arguments) => eval::run(arguments, global, output),
+        Command::Tune(arguments) => tune::run(arguments, global, output),
         Command::Model(arguments) => model::run(arguments, global, output),
         Command::Setup(arguments) => setup::run(arguments, global, output),
         Command::Doctor => doctor::run(global, output),

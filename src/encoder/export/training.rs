@@ -53,8 +53,6 @@ pub(in crate::encoder) struct Graphs {
     pub backward: Vec<u8>,
     /// Weights that both take, with their shapes.
     pub weights: Vec<(Name, Vec<usize>)>,
-    /// Values that the forward graph gives and the backward one takes.
-    pub saved: Vec<Name>,
     /// Inputs of the backward graph.
     pub taken: BTreeSet<Name>,
     /// Values whose gradients the backward graph gives, each under its [`gradient_name`].
@@ -86,7 +84,6 @@ pub(in crate::encoder) fn graphs(
             forward: forward.finish(true),
             backward: Vec::new(),
             weights,
-            saved: Vec::new(),
             taken: BTreeSet::new(),
             gradients: Vec::new(),
         });
@@ -114,7 +111,6 @@ pub(in crate::encoder) fn graphs(
         forward: forward.finish(true),
         backward: gradient.backward.finish(true),
         weights,
-        saved: gradient.saved.into_iter().map(|(name, _)| name).collect(),
         taken,
         gradients: gradient.found,
     })

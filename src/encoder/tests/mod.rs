@@ -30,6 +30,12 @@ pub(super) fn encoder() -> &'static Encoder {
     })
 }
 
+/// The folder of the tiny models.
+#[cfg(feature = "tune")]
+pub(crate) fn models() -> &'static Path {
+    models::models().root.path()
+}
+
 pub(super) fn cosine(a: &Vector, b: &Vector) -> f32 {
     a.as_slice()
         .iter()

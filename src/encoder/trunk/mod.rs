@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `tables.rs` | tokens → rows of the tables |
 //! | `dropout.rs` | what is kept of the numbers inside |
+//! | `folder.rs` | trained weights → a model folder |
 //!
 //! The layers run as graphs whose weights are inputs; what is looked up and pooled is little, and done here. Texts run in small
 //! batches, whose numbers stay near the processor. Each worker takes every n-th batch, so that the sums of gradients, and with
@@ -17,6 +18,7 @@
 //! arXiv:2101.06983).
 
 mod dropout;
+mod folder;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -1,0 +1,291 @@
+//! `vecdb tune`: teaches the encoder a corpus.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use vecdb::eval::BeirFolder;
+use vecdb::ingest::Sources;
+use vecdb::tune::{Examples, Interval, Method, Report, Stage, Tuning, Verdict};
+
+use crate::args::Global;
+use crate::failure::{Failure, Outcome};
+use crate::interrupt::Interrupt;
+use crate::output::Output;
+use crate::progress::Meter;
+use crate::text;
+
+pub const AFTER_HELP: &str = "\
+Learns from queries and the documents that answer them, tests on queries that were held out, and writes the new model only if \
+the test says that it is better beyond chance and has not forgotten general language. Otherwise only the report is written. \
+Nothing else is changed: use the new model by --model. Ctrl-C stops, and the same command goes on from there.
+
+Examples:
+  vecdb tune scifact/ --out scifact-model          a folder in BEIR's layout
+  vecdb tune --pairs clicks.csv --documents pages/ --out model
+  vecdb tune --pairs faq.jsonl --out model --method lora --time 10m
+
+A pair has the keys or columns query, positive and, if there are any, negatives: documents' ids, or texts.
+
+With --json, one object:
+  {\"accepted\": true, \"verdict\": \"accepted\", \"queries\": 300,
+   \"ndcg\": [0.64, 0.69], \"gain\": {\"mean\": 0.05, \"low\": 0.03, \"high\": 0.07},
+   \"recall\": [0.92, 0.94], \"general\": [61.2, 60.9],
+   \"model\": \"scifact-model\", \"seconds\": 840.1}
+  ndcg, gain, recall and general are null if the held-out queries were not asked.
+
+Exit codes: 0 accepted, 1 refused, 2 error, 130 ended by a signal.";
+
+/// What is learnt from, and how.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// A folder in BEIR's layout: corpus.jsonl, queries.jsonl and qrels/
+    #[arg(value_name = "FOLDER", required_unless_present = "pairs", conflicts_with_all = ["pairs", "documents"])]
+    pub folder: Option<PathBuf>,
+    /// Pairs of a query and its answer: JSON Lines, CSV, TSV, Parquet
+    #[arg(long, value_name = "FILE")]
+    pub pairs: Option<PathBuf>,
+    /// The documents that pairs name, a file or a folder; else the collection of --db if that is given, else the pairs' texts
+    #[arg(long, value_name = "PATH", requires = "pairs")]
+    pub documents: Option<PathBuf>,
+    /// Where the new model goes, a new folder
+    #[arg(long, value_name = "FOLDER")]
+    pub out: PathBuf,
+    /// The split of the folder's qrels to learn from [default: train, or the only one]
+    #[arg(long, value_name = "NAME", conflicts_with = "pairs")]
+    pub split: Option<String>,
+    /// The split to test on [default: test or dev, or a fifth held out of the other]
+    #[arg(long, value_name = "NAME", conflicts_with = "pairs")]
+    pub test_split: Option<String>,
+    /// What is trained: layers:N (the last N), all, lora:RANK
+    #[arg(long, value_name = "METHOD", default_value = "layers:3")]
+    pub method: Method,
+    /// How often each query is trained on [default: what makes 300 steps, at most 10]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: Option<u32>,
+    /// Queries of a step
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=65_536))]
+    pub batch: u32,
+    /// Mined negatives of each query, beside the other queries' answers
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(..=16))]
+    pub negatives: u32,
+    /// The highest learning rate [default: 5e-5, or 5e-4 for lora]
+    #[arg(long, value_name = "RATE")]
+    pub learning_rate: Option<f32>,
+    /// How likely numbers inside are dropped while training
+    #[arg(long, value_name = "RATE", default_value_t = 0.0)]
+    pub dropout: f32,
+    /// Numbers of components, each of which is to be good alone (Matryoshka)
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    pub dimensions: Vec<usize>,
+    /// What chance is drawn from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Training ends after that time: 10m, 2h, 90s
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub time: Option<Duration>,
+    /// Sentence pairs with scores that must not get worse: sentence1, sentence2, score [default: English definitions]
+    #[arg(long, value_name = "FILE")]
+    pub general: Option<PathBuf>,
+    /// Memory that training may keep for itself, such as 512M or 2G
+    #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = text::parse_bytes)]
+    pub max_memory: u64,
+}
+
+fn time(typed: &str) -> Result<Duration, String> {
+    let (number, unit) =
+        typed.split_at(typed.len() - usize::from(typed.ends_with(['s', 'm', 'h'])));
+    let seconds = match unit {
+        "m" => 60.0,
+        "h" => 3_600.0,
+        _ => 1.0,
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "a number and s, m or h, such as 10m".to_owned())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
+}
+
+#[derive(Serialize)]
+struct TunedObject<'a> {
+    accepted: bool,
+    verdict: String,
+    queries: usize,
+    ndcg: Option<[f64; 2]>,
+    gain: Option<Interval>,
+    recall: Option<[f64; 2]>,
+    general: Option<[f64; 2]>,
+    model: Option<&'a PathBuf>,
+    seconds: f64,
+}
+
+/// Reads, trains, tests and tells.
+pub fn run(
+    arguments: &Arguments,
+    global: &Global,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    let examples = examples(arguments, global)?;
+    let interrupt = Interrupt::listen()?;
+    let mut meter = Meter::start(0, output);
+    let mut stage = None;
+    let tuning = Tuning::default()
+        .method(arguments.method)
+        .batch(arguments.batch as usize)
+        .negatives(arguments.negatives as usize)
+        .dropout(arguments.dropout)
+        .dimensions(arguments.dimensions.iter().copied())
+        .seed(arguments.seed)
+        .max_memory(usize::try_from(arguments.max_memory).unwrap_or(usize::MAX));
+    let tuning = match arguments.epochs {
+        Some(epochs) => tuning.epochs(epochs as usize),
+        None => tuning,
+    };
+    let tuning = match arguments.learning_rate {
+        Some(rate) => tuning.learning_rate(rate),
+        None => tuning,
+    };
+    let tuning = match arguments.time {
+        Some(time) => tuning.time(time),
+        None => tuning,
+    };
+    let tuning = match &arguments.general {
+        Some(file) => tuning.general(file),
+        None => tuning,
+    };
+    let shown = output;
+    let report = tuning
+        .progress(|progress| {
+            if stage != Some(progress.stage) {
+                stage = Some(progress.stage);
+                meter.finish();
+                meter = Meter::start(progress.total, shown);
+                shown.note(format_args!("{}", progress.stage));
+            }
+            let words = match (progress.stage, progress.loss, progress.tokens_per_second) {
+                (Stage::Train, Some(loss), Some(speed)) => format!(
+                    "step {} of {}, loss {loss:.3}, {} tokens/s",
+                    text::grouped(progress.done),
+                    text::grouped(progress.total),
+                    text::grouped(speed as u64)
+                ),
+                _ => format!(
+                    "{} of {}",
+                    text::grouped(progress.done),
+                    text::grouped(progress.total)
+                ),
+            };
+            meter.update(progress.done, progress.total, words);
+            interrupt.flow()
+        })
+        .run(&global.encoder_options(), &examples, &arguments.out)?;
+    meter.finish();
+    print(&report, arguments, shown)?;
+    Ok(Outcome::found(report.verdict == Verdict::Accepted))
+}
+
+fn examples(arguments: &Arguments, global: &Global) -> Result<Examples, Failure> {
+    if let Some(pairs) = &arguments.pairs {
+        let documents = match &arguments.documents {
+            Some(path) => Sources::new()
+                .path(path)
+                .plan()?
+                .documents()
+                .collect::<Result<_, _>>()?,
+            None if global.db.is_some() => global
+                .collection_for_reading()?
+                .documents()
+                .collect::<Result<_, _>>()?,
+            None => Vec::new(),
+        };
+        return Ok(Examples::from_pairs(pairs, documents)?);
+    }
+    let Some(folder) = &arguments.folder else {
+        return Err(Failure::Usage(
+            "name a folder in BEIR's layout, or --pairs".into(),
+        ));
+    };
+    let Some(beir) = BeirFolder::recognise(folder)? else {
+        return Err(Failure::Usage(format!(
+            "{} is not laid out as BEIR does: corpus.jsonl, queries.jsonl, qrels/train.tsv; for other files there is --pairs",
+            folder.display()
+        )));
+    };
+    let there = |name: &&str| beir.splits.iter().any(|(split, _)| split == name);
+    let learn = arguments
+        .split
+        .as_deref()
+        .or_else(|| ["train"].into_iter().find(there));
+    let test = arguments.test_split.as_deref().or_else(|| {
+        // Without a split to learn from, the only one is divided.
+        learn.and_then(|learn| {
+            ["test", "dev"]
+                .into_iter()
+                .filter(there)
+                .find(|test| *test != learn)
+        })
+    });
+    Ok(Examples::from_beir(&beir, learn, test)?)
+}
+
+fn print(report: &Report, arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
+    let accepted = report.verdict == Verdict::Accepted;
+    let test = report.test.as_ref();
+    if output.json {
+        output.object(&TunedObject {
+            accepted,
+            verdict: report.verdict.to_string(),
+            queries: report.sizes.test,
+            ndcg: test.map(|test| test.ndcg),
+            gain: test.map(|test| test.gain),
+            recall: test.map(|test| test.recall),
+            general: report
+                .general
+                .as_ref()
+                .map(|general| [general.old, general.new]),
+            model: accepted.then_some(&arguments.out),
+            seconds: report.seconds,
+        })?;
+        return Ok(());
+    }
+    if let Some(test) = test {
+        for (name, [old, new], gain) in [
+            ("nDCG@10", test.ndcg, test.gain),
+            ("Recall@100", test.recall, test.recall_gain),
+        ] {
+            output.line(format_args!(
+                "{name:<11} {old:.4} → {}   {:+.4} ({:+.4} to {:+.4})",
+                output.accent(&format!("{new:.4}")),
+                gain.mean,
+                gain.low,
+                gain.high
+            ))?;
+        }
+    }
+    if let Some(general) = &report.general {
+        output.line(format_args!(
+            "{:<11} {:.1} → {:.1}   {}",
+            "general", general.old, general.new, general.measure
+        ))?;
+    }
+    output.line(format_args!("{}", report.verdict))?;
+    if let Some(why) = &report.course.stopped {
+        output.note(format_args!("training ended early: {why}"));
+    }
+    let out = arguments.out.display();
+    match accepted {
+        true => output.note(format_args!(
+            "the new model is {out}; use it by --model {out}. {out}/tuning.html tells how it went"
+        )),
+        false => output.note(format_args!(
+            "nothing was changed; {out}/tuning.html tells how it went"
+        )),
+    }
+    output.note(format_args!(
+        "{} held-out queries, {} in all",
+        text::grouped(report.sizes.test as u64),
+        text::duration(Duration::from_secs_f64(report.seconds))
+    ));
+    Ok(())
+}

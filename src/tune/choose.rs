@@ -1,0 +1,148 @@
+//! How far to go from the old weights to the new: the development queries say it (Wortsman et al. 2021, arXiv:2109.01903).
+
+use super::data::{Example, Examples};
+use super::gate::MAX_FORGOTTEN;
+use super::general::General;
+use super::index::{Found, Index, measure};
+use super::report::Step;
+use super::split::shuffle;
+use super::train::between;
+use crate::encoder::trunk::{Numbers, Trunk};
+use crate::encoder::{Encoder, Window};
+use crate::error::Result;
+use crate::random::Random;
+
+/// Parts of the way that are tried; the first is where it begins.
+const PARTS: [f32; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
+/// Development queries that are asked, and documents that they are asked of.
+const MAX_QUERIES: usize = 300;
+const MAX_DOCUMENTS: usize = 2_000;
+/// Hits of the old encoder that are among these documents.
+const HITS: usize = 10;
+
+/// What the development queries are asked of, and what is not to be forgotten.
+pub(super) struct Development<'a> {
+    asked: Vec<&'a Example>,
+    examples: &'a Examples,
+    /// Of each text's window: the queries', the documents', the general set's.
+    windows: Vec<Window>,
+    documents: Vec<usize>,
+    general: &'a General,
+}
+
+impl<'a> Development<'a> {
+    pub fn new(
+        examples: &'a Examples,
+        which: &[usize],
+        general: &'a General,
+        index: &Index,
+        encoder: &Encoder,
+        seed: u64,
+    ) -> Result<Self> {
+        let asked: Vec<&Example> = which
+            .iter()
+            .take(MAX_QUERIES)
+            .map(|&at| &examples.examples[at])
+            .collect();
+        let queries: Vec<&str> = asked.iter().map(|example| example.query.as_str()).collect();
+        let hits = index.search(&queries, HITS)?;
+        let mut documents: Vec<usize> = asked
+            .iter()
+            .flat_map(|example| example.positives.iter().copied())
+            .collect();
+        documents.extend(hits.iter().flatten().map(|hit| hit.document));
+        let mut others: Vec<usize> = (0..examples.documents.len()).collect();
+        shuffle(&mut others, &mut Random(seed));
+        documents.extend(
+            others
+                .into_iter()
+                .take(MAX_DOCUMENTS.saturating_sub(documents.len())),
+        );
+        documents.sort_unstable();
+        documents.dedup();
+        let mut windows = Vec::new();
+        for query in queries {
+            windows.push(encoder.query_window(query)?);
+        }
+        for &at in &documents {
+            let document = &examples.documents[at];
+            let mut cut = encoder.windows_along(
+                document.title.as_deref(),
+                &document.text,
+                &document.outline,
+            )?;
+            windows.push(cut.swap_remove(0));
+        }
+        for text in &general.texts {
+            windows.push(encoder.windows(None, text)?.swap_remove(0));
+        }
+        Ok(Self {
+            asked,
+            examples,
+            windows,
+            documents,
+            general,
+        })
+    }
+
+    /// How good weights are.
+    fn measure(&self, trunk: &Trunk, weights: &Numbers, part: f32) -> Result<Step> {
+        let windows: Vec<&Window> = self.windows.iter().collect();
+        let mut vectors = trunk.forward(weights, &windows, None, false)?.vectors;
+        let dimension = trunk.dimension();
+        for vector in vectors.chunks_exact_mut(dimension) {
+            let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+            vector.iter_mut().for_each(|x| *x /= length);
+        }
+        let vectors: Vec<&[f32]> = vectors.chunks_exact(dimension).collect();
+        let (queries, rest) = vectors.split_at(self.asked.len());
+        let (documents, general) = rest.split_at(self.documents.len());
+        let answers: Vec<Vec<Found>> = queries
+            .iter()
+            .map(|query| {
+                let scored = documents
+                    .iter()
+                    .zip(&self.documents)
+                    .map(|(vector, &document)| Found {
+                        document,
+                        score: query.iter().zip(*vector).map(|(a, b)| a * b).sum(),
+                        range: 0..0,
+                    });
+                let mut found: Vec<Found> = scored.collect();
+                found.sort_by(|a, b| b.score.total_cmp(&a.score));
+                found.truncate(HITS);
+                found
+            })
+            .collect();
+        let values = measure(&self.asked, &self.examples.documents, &answers);
+        Ok(Step {
+            part,
+            ndcg: values.iter().map(|value| value[0]).sum::<f64>() / values.len().max(1) as f64,
+            general: self.general.points(general),
+        })
+    }
+
+    /// The part of the way that is best for the development queries among those that forget little, its weights, and all that
+    /// was tried. No way at all if none is better than none.
+    pub fn choose(
+        &self,
+        trunk: &Trunk,
+        old: &Numbers,
+        new: &Numbers,
+    ) -> Result<(Option<(f32, Numbers)>, Vec<Step>)> {
+        let mut tried = Vec::new();
+        for part in PARTS {
+            tried.push(self.measure(trunk, &between(old, new, part), part)?);
+        }
+        let (before, after) = (&tried[0], &tried[1..]);
+        let fit = after.iter().filter(|step| {
+            step.general.is_finite()
+                && step.general >= before.general - MAX_FORGOTTEN
+                && step.ndcg > before.ndcg
+        });
+        let best = fit
+            .max_by(|a, b| a.ndcg.total_cmp(&b.ndcg))
+            .map(|step| step.part);
+        Ok((best.map(|part| (part, between(old, new, part))), tried))
+    }
+}

@@ -1,0 +1,63 @@
+//! Teaches the encoder a corpus, and proves that it got better.
+//!
+//! In: an encoder, queries and the documents that answer them. Out: a model folder with a report, if held-out queries find their
+//! answers better beyond chance and general language is not forgotten; else the report alone.
+//!
+//! ```text
+//! data ─ split ┬ train ─ lessons ─ train ─→ weights ┐
+//!              ├ development ─────────────── choose ┴→ folder ─ index ┐
+//!              └ test ────────────────────────────────────────────────┴ gate ─→ report
+//! ```
+//!
+//! | file | subject |
+//! |---|---|
+//! | `options.rs` | what can be asked for |
+//! | `data.rs` | queries with their answers |
+//! | `split.rs` | train, development, test |
+//! | `index.rs` | the collection, searched as users search it |
+//! | `lessons.rs` | what the network sees; mined negatives |
+//! | `loss.rs` | how wrong it is |
+//! | `optimise.rs` | AdamW and its schedule |
+//! | `lora.rs` | weights, or low-rank additions to them |
+//! | `train.rs`, `checkpoint.rs` | the loop, and how it goes on after a kill |
+//! | `choose.rs` | how far to go from the old weights to the new |
+//! | `general.rs` | what is not to be forgotten |
+//! | `gate.rs` | is the gain one? |
+//! | `report.rs` | what is told of it |
+//! | `run.rs` | all of it in order |
+//!
+//! ```no_run
+//! use vecdb::encoder::EncoderOptions;
+//! use vecdb::eval::BeirFolder;
+//! use vecdb::tune::{Examples, Tuning};
+//!
+//! let folder = BeirFolder::recognise("scifact")?.expect("corpus.jsonl and queries.jsonl");
+//! let examples = Examples::from_beir(&folder, Some("train"), Some("test"))?;
+//! let report = Tuning::default().run(&EncoderOptions::default(), &examples, "scifact-model")?;
+//! println!("{}", report.verdict);
+//! # Ok::<(), vecdb::Error>(())
+//! ```
+
+mod checkpoint;
+mod choose;
+mod data;
+mod gate;
+mod general;
+mod index;
+mod lessons;
+mod lora;
+mod loss;
+mod optimise;
+mod options;
+mod report;
+mod run;
+mod split;
+#[cfg(test)]
+mod tests;
+mod train;
+
+pub use data::{Example, Examples};
+pub use gate::Interval;
+pub use options::{Method, Progress, Stage, Tuning};
+pub use report::{General, Report, Sizes, Step, Test, Verdict};
+pub use train::Course;

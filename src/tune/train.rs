@@ -1,0 +1,207 @@
+//! Lessons → weights.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint;
+use super::lessons::{self, Lesson};
+use super::lora::Adaptation;
+use super::optimise::{AdamW, schedule};
+use super::split::shuffle;
+use crate::encoder::trunk::{Numbers, Trunk};
+use crate::error::{Error, Result};
+use crate::random::Random;
+
+/// Between two checkpoints.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// Of so many steps the loss is one point of the curve, at most.
+const CURVE_POINTS: usize = 200;
+
+/// How it is trained.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub epochs: usize,
+    pub batch: usize,
+    pub negatives: usize,
+    pub rate: f32,
+    pub seed: u64,
+    /// Components that the loss looks at, each for itself.
+    pub dimensions: Vec<usize>,
+    pub dropout: bool,
+    /// Ends there, whatever is left.
+    pub until: Option<Instant>,
+}
+
+/// A step that was done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Done {
+    pub step: usize,
+    pub steps: usize,
+    pub loss: f32,
+    pub tokens_per_second: f64,
+}
+
+/// What training came to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Course {
+    /// Steps done, of those that were planned.
+    pub steps: usize,
+    /// Planned.
+    pub planned: usize,
+    /// Tokens that were trained on, padding left out.
+    pub tokens: u64,
+    /// Time for it.
+    pub seconds: f64,
+    /// Step and mean loss up to there.
+    pub losses: Vec<(usize, f32)>,
+    /// Why it ended before its end.
+    pub stopped: Option<String>,
+}
+
+/// All that changes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    pub parameters: Numbers,
+    pub optimiser: AdamW,
+    pub course: Course,
+}
+
+/// Trains; goes on from the checkpoint where there is one of the same `name`.
+///
+/// # Errors
+/// [`Error::Cancelled`] where `progress` ended it; the checkpoint is there then. [`Error::Encode`], [`Error::Io`].
+pub(super) fn train(
+    trunk: &Trunk,
+    adaptation: &Adaptation,
+    lessons: &[Lesson],
+    settings: &Settings,
+    checkpoint: (&Path, &str),
+    mut progress: impl FnMut(Done) -> ControlFlow<()>,
+) -> Result<(Numbers, Course)> {
+    let (path, name) = checkpoint;
+    let per_epoch = lessons.len().div_ceil(settings.batch);
+    let steps = per_epoch * settings.epochs;
+    let mut state = checkpoint::read(path, name)?.unwrap_or_else(|| State {
+        parameters: adaptation.start(settings.seed),
+        ..State::default()
+    });
+    state.course.planned = steps;
+    let shapes = adaptation.shapes();
+    let before = state.course.seconds;
+    let start = Instant::now();
+    let (mut written, mut recent) = (Instant::now(), Recent::default());
+    let mut first_tokens = 0;
+    while state.course.steps < steps {
+        let at = state.course.steps;
+        if settings.until.is_some_and(|until| Instant::now() >= until) {
+            state.course.stopped = Some("the time was up".into());
+            break;
+        }
+        let chosen = order(lessons.len(), settings.seed, at / per_epoch);
+        let chosen = chosen
+            .chunks(settings.batch)
+            .nth(at % per_epoch)
+            .unwrap_or_default();
+        let chosen: Vec<&Lesson> = chosen.iter().map(|&lesson| &lessons[lesson]).collect();
+        let mut random =
+            Random(settings.seed ^ (at as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95));
+        let step = lessons::step(&chosen, settings.negatives, &mut random);
+
+        let weights = adaptation.weights(&state.parameters);
+        let drop = settings.dropout.then(|| random.next());
+        let forward = trunk.forward(&weights, &step.windows, drop, true)?;
+        let (loss, gradient) = step.loss(&forward.vectors, trunk.dimension(), &settings.dimensions);
+        if !loss.is_finite() {
+            state.course.stopped = Some(format!(
+                "the loss was no number at step {}; the weights are those before it",
+                at + 1
+            ));
+            break;
+        }
+        let gradients = trunk.backward(&weights, forward, &gradient)?;
+        let gradients = adaptation.gradients(&state.parameters, gradients);
+        if !gradients.values().flatten().all(|x| x.is_finite()) {
+            state.course.stopped = Some(format!(
+                "a gradient was no number at step {}; the weights are those before it",
+                at + 1
+            ));
+            break;
+        }
+        let rate = settings.rate * schedule(at, steps);
+        state
+            .optimiser
+            .step(&mut state.parameters, &gradients, &shapes, rate);
+
+        let tokens = step.tokens() as u64;
+        let course = &mut state.course;
+        course.steps += 1;
+        course.tokens += tokens;
+        first_tokens += tokens;
+        course.seconds = before + start.elapsed().as_secs_f64();
+        recent.add(loss);
+        if course.steps.is_multiple_of(steps.div_ceil(CURVE_POINTS)) || course.steps == steps {
+            course.losses.push((course.steps, recent.take()));
+        }
+        let done = Done {
+            step: course.steps,
+            steps,
+            loss,
+            tokens_per_second: first_tokens as f64 / start.elapsed().as_secs_f64(),
+        };
+        let stop = progress(done).is_break();
+        if stop || written.elapsed() >= CHECKPOINT_EVERY {
+            checkpoint::write(path, name, &state)?;
+            written = Instant::now();
+        }
+        if stop {
+            return Err(Error::Cancelled);
+        }
+    }
+    checkpoint::write(path, name, &state)?;
+    Ok((adaptation.weights(&state.parameters), state.course))
+}
+
+/// Which lessons an epoch has, in which order.
+fn order(count: usize, seed: u64, epoch: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    shuffle(
+        &mut order,
+        &mut Random(seed.wrapping_add(epoch as u64 * 7_919)),
+    );
+    order
+}
+
+/// A mean since it was last taken.
+#[derive(Default)]
+struct Recent(f32, u32);
+
+impl Recent {
+    fn add(&mut self, loss: f32) {
+        self.0 += loss;
+        self.1 += 1;
+    }
+
+    fn take(&mut self) -> f32 {
+        let mean = self.0 / self.1.max(1) as f32;
+        *self = Self::default();
+        mean
+    }
+}
+
+/// Weights between two of the same names: `from + part × (to − from)`.
+pub(super) fn between(from: &Numbers, to: &Numbers, part: f32) -> Numbers {
+    let mixed = to.iter().map(|(name, to)| {
+        let from = &from[name];
+        let numbers = from
+            .iter()
+            .zip(to)
+            .map(|(from, to)| from + part * (to - from));
+        (name.clone(), numbers.collect())
+    });
+    mixed.collect::<BTreeMap<_, _>>()
+}
