@@ -101,6 +101,13 @@ impl Window {
         self.tokens.len()
     }
 
+    /// Those of the text itself; without the prompt, and without the special one at the end.
+    #[cfg(feature = "tune")]
+    pub(crate) fn own_tokens(&self) -> &[u32] {
+        let end = self.tokens.len().saturating_sub(1).max(self.prompt);
+        &self.tokens[self.prompt..end]
+    }
+
     /// Of all that the encoder makes the window's vector from.
     pub(crate) fn input(&self) -> InputHash {
         let mut hash = Xxh3Default::new();

@@ -30,20 +30,23 @@ pub(super) struct Development<'a> {
     general: &'a General,
 }
 
+/// What was tried, and what is best.
+pub(super) struct Choice {
+    /// The part of the way and its weights; none if nothing is better than where it began.
+    pub best: Option<(f32, Numbers)>,
+    pub tried: Vec<Step>,
+}
+
 impl<'a> Development<'a> {
     pub fn new(
         examples: &'a Examples,
-        which: &[usize],
+        asked: Vec<&'a Example>,
         general: &'a General,
         index: &Index,
         encoder: &Encoder,
         seed: u64,
     ) -> Result<Self> {
-        let asked: Vec<&Example> = which
-            .iter()
-            .take(MAX_QUERIES)
-            .map(|&at| &examples.examples[at])
-            .collect();
+        let asked: Vec<&Example> = asked.into_iter().take(MAX_QUERIES).collect();
         let queries: Vec<&str> = asked.iter().map(|example| example.query.as_str()).collect();
         let hits = index.search(&queries, HITS)?;
         let mut documents: Vec<usize> = asked
@@ -124,12 +127,7 @@ impl<'a> Development<'a> {
 
     /// The part of the way that is best for the development queries among those that forget little, its weights, and all that
     /// was tried. No way at all if none is better than none.
-    pub fn choose(
-        &self,
-        trunk: &Trunk,
-        old: &Numbers,
-        new: &Numbers,
-    ) -> Result<(Option<(f32, Numbers)>, Vec<Step>)> {
+    pub fn choose(&self, trunk: &Trunk, old: &Numbers, new: &Numbers) -> Result<Choice> {
         let mut tried = Vec::new();
         for part in PARTS {
             tried.push(self.measure(trunk, &between(old, new, part), part)?);
@@ -143,6 +141,9 @@ impl<'a> Development<'a> {
         let best = fit
             .max_by(|a, b| a.ndcg.total_cmp(&b.ndcg))
             .map(|step| step.part);
-        Ok((best.map(|part| (part, between(old, new, part))), tried))
+        Ok(Choice {
+            best: best.map(|part| (part, between(old, new, part))),
+            tried,
+        })
     }
 }

@@ -1,12 +1,13 @@
 //! What is learnt from: queries, and the documents that answer them.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::Path;
 
 use crate::document::{Document, Value};
 use crate::error::{Error, Result};
 use crate::eval::{BeirFolder, Qrels, Query, read_queries};
-use crate::ingest::Sources;
+use crate::ingest::{Documents, Sources};
 
 /// A query with what answers it.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +31,9 @@ pub struct Examples {
     pub examples: Vec<Example>,
     /// Queries that are only for the test. If there are none, some of the others are held out.
     pub held_out: Vec<Example>,
+    /// Queries whose answers nobody knows. If there are any, they are what is learnt from: a teacher made of the encoder's tokens
+    /// and of words judges what they find.
+    pub questions: Vec<String>,
 }
 
 /// A pair's keys.
@@ -57,7 +61,37 @@ impl Examples {
             documents,
             examples,
             held_out,
+            ..Self::default()
         })
+    }
+
+    /// Reads [`questions`](Self::questions) from a text file, one a line, or from any file that has fields: `query`, `question` or
+    /// `text`.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Input`] for a file that cannot be read or has none.
+    pub fn read_questions(path: impl AsRef<Path>) -> Result<Vec<String>> {
+        let path = path.as_ref();
+        let lines = path.extension().is_some_and(|extension| extension == "txt");
+        let found: Vec<String> = if lines {
+            let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+            text.lines().map(|line| line.trim().to_owned()).collect()
+        } else {
+            read_named(path, &[QUERY, "question", "text"])?
+                .map(|document| document.map(|found| found.text))
+                .collect::<Result<_>>()?
+        };
+        let found: Vec<String> = found
+            .into_iter()
+            .filter(|question| !question.is_empty())
+            .collect();
+        match found[..] {
+            [] => Err(Error::Input {
+                place: path.display().to_string(),
+                what: "it has no question; they stand one a line, or under `query`".into(),
+            }),
+            _ => Ok(found),
+        }
     }
 
     /// Pairs from a file of any format that has fields (JSON Lines, CSV, TSV, Parquet): `query`, `positive`, and `negatives`
@@ -68,12 +102,7 @@ impl Examples {
     /// [`Error::Io`], [`Error::Input`] for a file that cannot be read, lacks a field, or names what is not in the collection.
     pub fn from_pairs(path: impl AsRef<Path>, documents: Vec<Document>) -> Result<Self> {
         let path = path.as_ref();
-        let pairs = Sources::new()
-            .path(path)
-            .text_field(QUERY)
-            .without_headings()
-            .plan()?
-            .documents();
+        let pairs = read_named(path, &[QUERY])?;
         let mut found = Collecting::new(documents);
         for pair in pairs {
             let pair = pair?;
@@ -144,6 +173,25 @@ fn unanswered(path: &Path, query: &str, missing: &str) -> Error {
             "its answer {shown:?} is not in the collection; add that document, or leave the query out"
         ),
     }
+}
+
+/// The rows of a file, their text under the first of these names that it has.
+pub(super) fn read_named(path: &Path, names: &[&str]) -> Result<Documents> {
+    let open = |name: &str| -> Result<Documents> {
+        Ok(Sources::new()
+            .path(path)
+            .text_field(name)
+            .without_headings()
+            .plan()?
+            .documents())
+    };
+    for name in names {
+        if matches!(open(name)?.next(), Some(Ok(_))) {
+            return open(name);
+        }
+    }
+    // The error that the usual name gives says best what is wrong.
+    open(names[0])
 }
 
 fn texts(value: Option<&Value>) -> Vec<String> {

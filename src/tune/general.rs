@@ -6,9 +6,9 @@
 
 use std::path::Path;
 
+use super::data::read_named;
 use crate::document::Value;
 use crate::error::{Error, Result};
-use crate::ingest::Sources;
 
 const DEFINITIONS: &str = include_str!("general.tsv");
 /// Pairs that are looked at; more tell no more.
@@ -57,32 +57,7 @@ impl General {
             place: path.display().to_string(),
             what,
         };
-        let mut sources = None;
-        // The first of the names that the file has.
-        for name in FIRST {
-            let mut documents = Sources::new()
-                .path(path)
-                .text_field(name)
-                .without_headings()
-                .plan()?
-                .documents();
-            if matches!(documents.next(), Some(Ok(_))) {
-                sources = Some(
-                    Sources::new()
-                        .path(path)
-                        .text_field(name)
-                        .without_headings()
-                        .plan()?
-                        .documents(),
-                );
-                break;
-            }
-        }
-        let Some(documents) = sources else {
-            return Err(wrong(
-                "it has no column `sentence1`; columns are sentence1, sentence2, score".into(),
-            ));
-        };
+        let documents = read_named(path, &FIRST)?;
         let (mut texts, mut scores) = (Vec::new(), Vec::new());
         for document in documents.take(MAX_PAIRS) {
             let document = document?;

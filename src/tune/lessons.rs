@@ -1,29 +1,42 @@
 //! Examples → what the network sees: windows of queries, of their answers, and of documents that look like answers and are none.
 
-use std::ops::Range;
+use std::collections::HashMap;
+use std::ops::{ControlFlow, Range};
 
-use super::data::Examples;
+use super::data::{Example, Examples};
 use super::index::{Found, Index};
 use super::loss;
+use super::teacher::{self, Tokens, Words};
 use crate::encoder::{Encoder, Window};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::random::Random;
 
 /// Hits that are looked at for negatives.
 const MINED: usize = 50;
 /// Negatives that are kept of a query; each time one or some are drawn.
 const KEPT: usize = 16;
+/// Queries that are judged at once.
+const TAUGHT_AT_ONCE: usize = 200;
 /// A document that scores more than this part of the answer's score may be an answer that nobody wrote down
 /// (positive-aware mining, Moreira et al. 2024, arXiv:2407.15831).
 const BELOW_POSITIVE: f32 = 0.95;
 
-/// A query, its answers, and its negatives.
+/// A query, and what it is to find.
 pub(super) struct Lesson {
-    pub query: Window,
-    pub positives: Vec<Passage>,
-    pub negatives: Vec<Passage>,
-    /// Documents that answer it, those that are not in `positives` among them.
-    pub answers: Vec<usize>,
+    query: Window,
+    passages: Passages,
+    /// Documents that are no negatives, wherever they stand.
+    known: Vec<usize>,
+}
+
+enum Passages {
+    /// Answers, and what looks like one.
+    Judged {
+        positives: Vec<Passage>,
+        negatives: Vec<Passage>,
+    },
+    /// What a teacher preferred, best first, each with its score.
+    Taught(Vec<(Passage, f32)>),
 }
 
 /// A document's passage.
@@ -76,9 +89,11 @@ pub(super) fn prepare(
         }
         lessons.push(Lesson {
             query: encoder.query_window(&example.query)?,
-            positives,
-            negatives,
-            answers: example.positives.clone(),
+            passages: Passages::Judged {
+                positives,
+                negatives,
+            },
+            known: example.positives.clone(),
         });
     }
     Ok(lessons)
@@ -115,25 +130,48 @@ fn window(
     Ok(windows.swap_remove(best.unwrap_or(0)))
 }
 
-/// What is trained at once of such lessons: one answer each, and so many negatives.
+/// What is trained at once of such lessons: of each an answer and so many negatives, or so many that the teacher judged.
 pub(super) fn step<'a>(lessons: &[&'a Lesson], negatives: usize, random: &mut Random) -> Step<'a> {
-    let mut passages: Vec<&'a Passage> = lessons
-        .iter()
-        .map(|lesson| &lesson.positives[random.below(lesson.positives.len())])
-        .collect();
+    let mut passages: Vec<&Passage> = Vec::new();
+    let mut wanted: Vec<Vec<(usize, f32)>> = Vec::new();
     for lesson in lessons {
-        let mut left: Vec<&Passage> = lesson.negatives.iter().collect();
-        for _ in 0..negatives.min(left.len()) {
-            passages.push(left.swap_remove(random.below(left.len())));
+        let first = passages.len();
+        match &lesson.passages {
+            Passages::Judged {
+                positives,
+                negatives: mined,
+            } => {
+                passages.push(&positives[random.below(positives.len())]);
+                passages.extend(draw(mined.iter().collect(), negatives, random));
+                wanted.push(vec![(first, 1.0)]);
+            }
+            Passages::Taught(judged) => {
+                let (best, rest) = judged.split_at(1);
+                let drawn = draw(rest.iter().collect(), negatives, random);
+                let drawn: Vec<_> = best.iter().chain(drawn).collect();
+                let weights: Vec<f32> = drawn
+                    .iter()
+                    .map(|(_, score)| (score - best[0].1).exp())
+                    .collect();
+                let total: f32 = weights.iter().sum();
+                wanted.push(
+                    (first..)
+                        .zip(weights.iter().map(|weight| weight / total))
+                        .collect(),
+                );
+                passages.extend(drawn.iter().map(|(passage, _)| passage));
+            }
         }
     }
-    let wanted = (0..lessons.len()).map(|at| vec![(at, 1.0)]).collect();
-    let left_out = lessons.iter().enumerate().map(|(at, lesson)| {
-        let others = passages
+    let left_out = lessons.iter().zip(&wanted).map(|(lesson, wanted)| {
+        let known = passages
             .iter()
             .enumerate()
-            .filter(|(other, passage)| *other != at && lesson.answers.contains(&passage.document));
-        others.map(|(other, _)| other).collect()
+            .filter(|(_, passage)| lesson.known.contains(&passage.document));
+        let known = known.map(|(at, _)| at);
+        known
+            .filter(|at| wanted.iter().all(|(own, _)| own != at))
+            .collect()
     });
     let left_out = left_out.collect();
     let queries = lessons.iter().map(|lesson| &lesson.query);
@@ -145,6 +183,93 @@ pub(super) fn step<'a>(lessons: &[&'a Lesson], negatives: usize, random: &mut Ra
         wanted,
         left_out,
     }
+}
+
+/// So many of a list, by chance.
+fn draw<T>(mut list: Vec<T>, count: usize, random: &mut Random) -> Vec<T> {
+    let count = count.min(list.len());
+    (0..count)
+        .map(|_| list.swap_remove(random.below(list.len())))
+        .collect()
+}
+
+/// Lessons of queries without answers: what the encoder finds, judged by a teacher. Queries that find nothing give none.
+pub(super) fn teach(
+    examples: &Examples,
+    questions: &[String],
+    index: &Index,
+    encoder: &Encoder,
+    tokens: &mut Tokens<'_>,
+    mut progress: impl FnMut(usize) -> ControlFlow<()>,
+) -> Result<(Vec<Lesson>, Vec<Example>)> {
+    let mut windows: HashMap<(usize, usize), Window> = HashMap::new();
+    for (at, document) in examples.documents.iter().enumerate() {
+        let cut =
+            encoder.windows_along(document.title.as_deref(), &document.text, &document.outline)?;
+        windows.extend(
+            cut.into_iter()
+                .map(|window| ((at, window.range.start), window)),
+        );
+    }
+    let mut sorted: Vec<_> = windows.keys().copied().collect();
+    sorted.sort_unstable();
+    let words = Words::count(sorted.iter().map(|place| &windows[place]));
+    let (mut lessons, mut answered) = (Vec::new(), Vec::new());
+    for (part, texts) in questions.chunks(TAUGHT_AT_ONCE).enumerate() {
+        if progress(part * TAUGHT_AT_ONCE).is_break() {
+            return Err(Error::Cancelled);
+        }
+        let asked: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let found = index.search(&asked, MINED)?;
+        let queries = asked
+            .iter()
+            .map(|query| encoder.query_window(query))
+            .collect::<Result<Vec<_>>>()?;
+        let place = |hit: &Found| (hit.document, hit.range.start);
+        let passages: Vec<Vec<&Window>> = found
+            .iter()
+            .map(|found| {
+                found
+                    .iter()
+                    .filter_map(|hit| windows.get(&place(hit)))
+                    .collect()
+            })
+            .collect();
+        tokens.learn(
+            &queries
+                .iter()
+                .chain(passages.iter().flatten().copied())
+                .collect::<Vec<_>>(),
+        )?;
+        for (((text, query), found), passages) in texts.iter().zip(queries).zip(found).zip(passages)
+        {
+            if found.len() < 2 || passages.len() != found.len() {
+                continue;
+            }
+            let scores = teacher::judge(&words, tokens, &query, &found, &passages);
+            let mut order: Vec<usize> = (0..found.len()).collect();
+            order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+            answered.push(Example {
+                id: format!("question {}", answered.len()),
+                query: text.clone(),
+                positives: vec![found[order[0]].document],
+                negatives: Vec::new(),
+            });
+            let passage = |&at: &usize| {
+                let passage = Passage {
+                    document: found[at].document,
+                    window: passages[at].clone(),
+                };
+                (passage, scores[at])
+            };
+            lessons.push(Lesson {
+                passages: Passages::Taught(order.iter().map(passage).collect()),
+                query,
+                known: found.iter().map(|hit| hit.document).collect(),
+            });
+        }
+    }
+    Ok((lessons, answered))
 }
 
 impl Step<'_> {

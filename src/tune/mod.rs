@@ -16,6 +16,8 @@
 //! | `split.rs` | train, development, test |
 //! | `index.rs` | the collection, searched as users search it |
 //! | `lessons.rs` | what the network sees; mined negatives |
+//! | `structure.rs` | queries from the documents alone |
+//! | `teacher.rs` | a judge for queries without answers |
 //! | `loss.rs` | how wrong it is |
 //! | `optimise.rs` | AdamW and its schedule |
 //! | `lora.rs` | weights, or low-rank additions to them |
@@ -52,6 +54,8 @@ mod options;
 mod report;
 mod run;
 mod split;
+mod structure;
+mod teacher;
 #[cfg(test)]
 mod tests;
 mod train;

@@ -45,7 +45,7 @@ pub struct Sizes {
     pub development: usize,
     /// Queries held out.
     pub test: usize,
-    /// Queries not learnt from, because a held-out one has the same answer.
+    /// Queries not learnt from, because a held-out one is the same or has the same answer.
     pub left_out: usize,
 }
 
@@ -243,7 +243,7 @@ impl Report {
         write!(
             page,
             "<h2>How</h2><p>{documents} documents; {train} queries to learn from, {development} for development, {test} held out, \
-             {left_out} left out because a held-out query has the same answer. No query or answer is in two parts.</p>\
+             {left_out} left out because a held-out query is the same or has the same answer. No query or answer is in two parts.</p>\
              <p>Method {}, {} epochs of {} queries a step with {} mined negatives each, learning rate {}, seed {}. {} tokens in \
              {:.0} s; {:.1} minutes in all.</p>",
             self.method,

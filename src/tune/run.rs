@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::Xxh3Default;
 
-use super::choose::Development;
-use super::data::Examples;
+use super::choose::{Choice, Development};
+use super::data::{Example, Examples};
 use super::gate::{MAX_FORGOTTEN, paired};
 use super::general::General;
 use super::index::Index;
@@ -16,15 +16,19 @@ use super::lessons;
 use super::lora::Adaptation;
 use super::options::{Callback, Method, Progress, Stage, Tuning};
 use super::report::{self, Report, Sizes, Test, Verdict};
-use super::split::Split;
+use super::split::{Split, shuffle};
+use super::teacher::Tokens;
 use super::train::{self, Settings};
 use crate::encoder::trunk::{Numbers, Scope};
 use crate::encoder::{Encoder, EncoderOptions};
 use crate::error::{Error, Result};
+use crate::random::Random;
 
 /// Steps that a training has if its epochs are not said, where that is one epoch at least and ten at most.
 const STEPS: usize = 300;
 const MAX_EPOCHS: usize = 10;
+/// Questions without answers that are learnt from; more take longer and add little.
+const MAX_QUESTIONS: usize = 4_000;
 const RATE: f32 = 5e-5;
 const LOW_RANK_RATE: f32 = 5e-4;
 
@@ -52,10 +56,15 @@ impl Tuning<'_> {
         let start = Instant::now();
         let options = encoder;
         let encoder = Encoder::open(options)?;
-        let split = match examples.held_out[..] {
-            [] => Split::by_chance(&examples.examples, self.seed),
-            _ => Split::held_out(&examples.examples, &examples.held_out, self.seed),
-        }?;
+        let (split, questions) = match (&examples.questions[..], &examples.held_out[..]) {
+            ([], []) => (Split::by_chance(&examples.examples, self.seed)?, Vec::new()),
+            ([], held_out) => (
+                Split::held_out(&examples.examples, held_out, self.seed)?,
+                Vec::new(),
+            ),
+            _ => Split::questions(examples, self.seed)?,
+        };
+        let questions = some(questions, MAX_QUESTIONS, self.seed);
         let general = match &self.general {
             Some(file) => General::pairs(file)?,
             None => General::definitions(),
@@ -73,18 +82,32 @@ impl Tuning<'_> {
         let before = index.measure(&asked, documents)?;
 
         stop(tell(progress, Stage::Mine, 0, 1))?;
-        let lessons = lessons::prepare(examples, &split.train, &index, &encoder)?;
-        let development = Development::new(
-            examples,
-            &split.development,
-            &general,
-            &index,
-            &encoder,
-            self.seed,
-        )?;
+        let (lessons, answered) = if questions.is_empty() {
+            let lessons = lessons::prepare(examples, &split.train, &index, &encoder)?;
+            (lessons, Vec::new())
+        } else {
+            let mut tokens = Tokens::new(&trunk, &old, self.memory);
+            let total = questions.len() as u64;
+            let told = |done| tell(progress, Stage::Mine, done as u64, total);
+            lessons::teach(examples, &questions, &index, &encoder, &mut tokens, told)?
+        };
+        let mut lessons = lessons;
+        let mut chosen_by: Vec<&Example> = split
+            .development
+            .iter()
+            .map(|&at| &examples.examples[at])
+            .collect();
+        if chosen_by.is_empty() {
+            // The teacher's own answers, of questions that are not learnt from then.
+            let learnt = lessons.len() - lessons.len() / 10;
+            lessons.truncate(learnt);
+            chosen_by = answered[learnt..].iter().collect();
+        }
+        let development = chosen_by.len();
+        let chooser = Development::new(examples, chosen_by, &general, &index, &encoder, self.seed)?;
         let adaptation = self.adaptation(old.clone(), trunk.trained());
         let settings = self.settings(lessons.len(), encoder.dimension());
-        let name = self.name(&encoder, &settings, &split);
+        let name = self.name(&encoder, &settings, examples);
         let checkpoint = work.path("checkpoint");
         let progress = &mut self.progress;
         let told = |done: train::Done| {
@@ -106,7 +129,7 @@ impl Tuning<'_> {
         )?;
 
         stop(tell(progress, Stage::Choose, 0, 1))?;
-        let (chosen, tried) = development.choose(&trunk, &old, &new)?;
+        let Choice { best, tried } = chooser.choose(&trunk, &old, &new)?;
         let mut report = Report {
             model: encoder.name().to_owned(),
             fingerprint: encoder.fingerprint().to_owned(),
@@ -119,8 +142,8 @@ impl Tuning<'_> {
             learning_rate: settings.rate,
             sizes: Sizes {
                 documents: documents.len(),
-                train: split.train.len(),
-                development: split.development.len(),
+                train: lessons.len(),
+                development,
                 test: split.test.len(),
                 left_out: split.left_out,
             },
@@ -132,7 +155,7 @@ impl Tuning<'_> {
             verdict: Verdict::Refused(String::new()),
             seconds: 0.0,
         };
-        let Some((part, chosen)) = chosen else {
+        let Some((part, chosen)) = best else {
             report.verdict = Verdict::Refused(
                 "nothing was learnt that helps the development queries without forgetting; the held-out ones were not asked".into(),
             );
@@ -216,19 +239,41 @@ impl Tuning<'_> {
     }
 
     /// What a checkpoint must have been made with to be gone on from.
-    fn name(&self, encoder: &Encoder, settings: &Settings, split: &Split) -> String {
+    fn name(&self, encoder: &Encoder, settings: &Settings, examples: &Examples) -> String {
         let settings = Settings {
             until: None,
             ..settings.clone()
         };
-        let all = format!(
-            "{} {} {} {settings:?} {split:?}",
+        let mut hash = Xxh3Default::new();
+        let mut add = |part: &str| {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        };
+        add(&format!(
+            "{} {} {} {settings:?}",
             encoder.fingerprint(),
             self.method,
             self.dropout
-        );
-        format!("{:032x}", xxh3_128(all.as_bytes()))
+        ));
+        for document in &examples.documents {
+            add(document.title.as_deref().unwrap_or_default());
+            add(&document.text);
+        }
+        for example in examples.examples.iter().chain(&examples.held_out) {
+            add(&example.query);
+            add(&format!("{:?} {:?}", example.positives, example.negatives));
+        }
+        examples.questions.iter().for_each(|question| add(question));
+        format!("{:032x}", hash.digest128())
     }
+}
+
+/// So many of the questions, by chance.
+fn some(questions: Vec<&String>, count: usize, seed: u64) -> Vec<String> {
+    let mut questions: Vec<String> = questions.into_iter().cloned().collect();
+    shuffle(&mut questions, &mut Random(seed));
+    questions.truncate(count);
+    questions
 }
 
 fn tell(progress: &mut Callback<'_>, stage: Stage, done: u64, total: u64) -> ControlFlow<()> {

@@ -1,10 +1,11 @@
 //! `vecdb tune`: teaches the encoder a corpus.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
+use vecdb::Document;
 use vecdb::eval::BeirFolder;
 use vecdb::ingest::Sources;
 use vecdb::tune::{Examples, Interval, Method, Report, Stage, Tuning, Verdict};
@@ -25,8 +26,12 @@ Examples:
   vecdb tune scifact/ --out scifact-model          a folder in BEIR's layout
   vecdb tune --pairs clicks.csv --documents pages/ --out model
   vecdb tune --pairs faq.jsonl --out model --method lora --time 10m
+  vecdb tune --db notes.vecdb --out model          the documents alone
+  vecdb tune bench/ --questions asked.txt --out model
 
-A pair has the keys or columns query, positive and, if there are any, negatives: documents' ids, or texts.
+A pair has the keys or columns query, positive and, if there are any, negatives: documents' ids, or texts. Of \
+documents alone, titles and sentences ask for the texts that they are taken out of. What --questions finds is judged by a teacher \
+made of the encoder's token vectors (MaxSim) and of words (BM25); the test is then what the folder judges, or such titles.
 
 With --json, one object:
   {\"accepted\": true, \"verdict\": \"accepted\", \"queries\": 300,
@@ -41,14 +46,17 @@ Exit codes: 0 accepted, 1 refused, 2 error, 130 ended by a signal.";
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// A folder in BEIR's layout: corpus.jsonl, queries.jsonl and qrels/
-    #[arg(value_name = "FOLDER", required_unless_present = "pairs", conflicts_with_all = ["pairs", "documents"])]
+    #[arg(value_name = "FOLDER", conflicts_with_all = ["pairs", "documents"])]
     pub folder: Option<PathBuf>,
     /// Pairs of a query and its answer: JSON Lines, CSV, TSV, Parquet
     #[arg(long, value_name = "FILE")]
     pub pairs: Option<PathBuf>,
-    /// The documents that pairs name, a file or a folder; else the collection of --db if that is given, else the pairs' texts
-    #[arg(long, value_name = "PATH", requires = "pairs")]
+    /// The documents, a file or a folder; else the collection of --db if that is given, else the pairs' texts
+    #[arg(long, value_name = "PATH")]
     pub documents: Option<PathBuf>,
+    /// Queries whose answers nobody knows: a text file, one a line, or rows with query, question or text
+    #[arg(long, value_name = "FILE")]
+    pub questions: Option<PathBuf>,
     /// Where the new model goes, a new folder
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
@@ -186,33 +194,52 @@ pub fn run(
 }
 
 fn examples(arguments: &Arguments, global: &Global) -> Result<Examples, Failure> {
-    if let Some(pairs) = &arguments.pairs {
-        let documents = match &arguments.documents {
-            Some(path) => Sources::new()
-                .path(path)
-                .plan()?
-                .documents()
-                .collect::<Result<_, _>>()?,
-            None if global.db.is_some() => global
-                .collection_for_reading()?
-                .documents()
-                .collect::<Result<_, _>>()?,
-            None => Vec::new(),
-        };
-        return Ok(Examples::from_pairs(pairs, documents)?);
-    }
-    let Some(folder) = &arguments.folder else {
-        return Err(Failure::Usage(
-            "name a folder in BEIR's layout, or --pairs".into(),
-        ));
+    let mut examples = match (&arguments.folder, &arguments.pairs) {
+        (Some(folder), _) => from_folder(folder, arguments)?,
+        (None, Some(pairs)) => Examples::from_pairs(pairs, documents(arguments, global)?)?,
+        // Documents alone ask themselves.
+        (None, None) => Examples::from_structure(documents(arguments, global)?, arguments.seed),
     };
+    if let Some(file) = &arguments.questions {
+        examples.questions = Examples::read_questions(file)?;
+    }
+    Ok(examples)
+}
+
+fn documents(arguments: &Arguments, global: &Global) -> Result<Vec<Document>, Failure> {
+    Ok(match &arguments.documents {
+        Some(path) => Sources::new()
+            .path(path)
+            .plan()?
+            .documents()
+            .collect::<Result<_, _>>()?,
+        None if global.db.is_some() || arguments.pairs.is_none() => global
+            .collection_for_reading()?
+            .documents()
+            .collect::<Result<_, _>>()?,
+        None => Vec::new(),
+    })
+}
+
+fn from_folder(folder: &Path, arguments: &Arguments) -> Result<Examples, Failure> {
     let Some(beir) = BeirFolder::recognise(folder)? else {
         return Err(Failure::Usage(format!(
-            "{} is not laid out as BEIR does: corpus.jsonl, queries.jsonl, qrels/train.tsv; for other files there is --pairs",
+            "{} is not laid out as BEIR does: corpus.jsonl, queries.jsonl, qrels/train.tsv; for other files there are --pairs \
+             and --documents",
             folder.display()
         )));
     };
     let there = |name: &&str| beir.splits.iter().any(|(split, _)| split == name);
+    if arguments.questions.is_some() {
+        // Nothing is learnt from what is judged.
+        let test = arguments
+            .test_split
+            .as_deref()
+            .or_else(|| ["test", "dev"].into_iter().find(there));
+        let mut examples = Examples::from_beir(&beir, test, None)?;
+        examples.held_out = std::mem::take(&mut examples.examples);
+        return Ok(examples);
+    }
     let learn = arguments
         .split
         .as_deref()

@@ -174,6 +174,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The graph alone, and the weights that it takes.
+    #[cfg(feature = "tune")]
     pub fn into_parts(self) -> (Nodes, Vec<(Name, Vec<usize>)>) {
         (self.nodes, self.given)
     }

@@ -25,12 +25,14 @@
 //! and every runtime version executes the same graph.
 
 mod distance;
+#[cfg(feature = "tune")]
 mod gradient;
 mod graph;
 mod names;
 mod nodes;
 mod proto;
 mod quantise;
+#[cfg(feature = "tune")]
 mod training;
 mod transformer;
 
@@ -38,11 +40,15 @@ use super::Precision;
 use super::model::Config;
 use super::weights::{Place, Weights};
 use crate::error::Result;
+#[cfg(feature = "tune")]
 pub(super) use distance::bucket as distance_bucket;
+#[cfg(feature = "tune")]
 pub(super) use gradient::gradient_name;
 use graph::Builder;
-pub(super) use training::{DISTANCES, Dropped, ENTERING, Graphs, LEAVING, Part, graphs};
-pub(super) use transformer::prefix;
+#[cfg(feature = "tune")]
+pub(super) use training::{DISTANCES, ENTERING, Graphs, LEAVING, Part, graphs};
+#[cfg(feature = "tune")]
+pub(super) use transformer::{Dropped, prefix};
 
 /// Raised with every change that can change a vector; part of the fingerprint.
 ///

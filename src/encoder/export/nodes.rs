@@ -1,5 +1,6 @@
 //! Nodes, constants, inputs and outputs: a graph that knows nothing of weights.
 
+#[cfg(feature = "tune")]
 use std::collections::BTreeSet;
 
 use prost::Message;
@@ -149,6 +150,34 @@ impl Nodes {
             .push(value_info(name, element::F32, shape));
     }
 
+    /// An input of any shape.
+    pub fn take_in(&mut self, name: &str, elem_type: i32) {
+        self.graph.input.push(of_any_shape(name, elem_type));
+    }
+
+    /// The bytes of a model; `runtime` if it has operators that only ONNX Runtime knows.
+    pub fn finish(self, runtime: bool) -> Vec<u8> {
+        let opset = |domain: &str, version| OperatorSet {
+            domain: domain.into(),
+            version,
+        };
+        let mut opset_import = vec![opset("", OPSET)];
+        if runtime {
+            opset_import.push(opset("com.microsoft", 1));
+        }
+        let model = Model {
+            ir_version: IR_VERSION,
+            producer_name: "vecdb".into(),
+            graph: Some(self.graph),
+            opset_import,
+        };
+        model.encode_to_vec()
+    }
+}
+
+/// What cutting a graph into a forward and a backward one takes.
+#[cfg(feature = "tune")]
+impl Nodes {
     /// Makes a value an output of another name.
     pub fn alias(&mut self, value: &str, name: &str) {
         self.graph.node.push(Node {
@@ -164,11 +193,6 @@ impl Nodes {
     /// Makes a value of the graph itself an output.
     pub fn give_out(&mut self, name: &str, elem_type: i32) {
         self.graph.output.push(of_any_shape(name, elem_type));
-    }
-
-    /// An input of any shape.
-    pub fn take_in(&mut self, name: &str, elem_type: i32) {
-        self.graph.input.push(of_any_shape(name, elem_type));
     }
 
     /// The names of the graph's inputs.
@@ -191,25 +215,6 @@ impl Nodes {
     pub fn names_used(&self) -> BTreeSet<Name> {
         let nodes = self.graph.node.iter();
         nodes.flat_map(|node| node.input.iter().cloned()).collect()
-    }
-
-    /// The bytes of a model; `runtime` if it has operators that only ONNX Runtime knows.
-    pub fn finish(self, runtime: bool) -> Vec<u8> {
-        let opset = |domain: &str, version| OperatorSet {
-            domain: domain.into(),
-            version,
-        };
-        let mut opset_import = vec![opset("", OPSET)];
-        if runtime {
-            opset_import.push(opset("com.microsoft", 1));
-        }
-        let model = Model {
-            ir_version: IR_VERSION,
-            producer_name: "vecdb".into(),
-            graph: Some(self.graph),
-            opset_import,
-        };
-        model.encode_to_vec()
     }
 }
 

@@ -20,22 +20,6 @@ pub(in crate::encoder) const DISTANCES: &str = "distances";
 /// Output: token vectors, `[batch × tokens, hidden]` f32.
 pub(in crate::encoder) const LEAVING: &str = "leaving";
 
-/// Where values are dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::encoder) enum Dropped {
-    Embeddings,
-    Attention,
-    AttentionOutput,
-    Output,
-}
-
-impl Dropped {
-    /// The input that says what of it is kept.
-    pub fn input(self, layer: usize) -> Name {
-        format!("kept {self:?} {layer}")
-    }
-}
-
 /// Which part of the network, and what of it is trained.
 pub(in crate::encoder) struct Part {
     pub layers: Range<usize>,

@@ -6,8 +6,10 @@
 use super::graph::{Builder, Extent, Name, Value};
 use super::names::Names;
 use super::proto::element;
-use super::{DISTANCES, Dropped, ENTERING, Form, Part, distance};
+#[cfg(feature = "tune")]
+use super::{DISTANCES, ENTERING, Part};
 use super::{EMBEDDINGS, FILE_IDS, FILE_MASK, FILE_SEGMENTS, FILE_VECTORS};
+use super::{Form, distance};
 use super::{IDS, MASK, POOLING, VECTORS, attention_name, hidden_name};
 use crate::encoder::model::{Activation, Config};
 use crate::encoder::weights::Weights;
@@ -17,6 +19,23 @@ use crate::error::Result;
 const MASKED: f32 = -1e9;
 /// ONNX's number for f32, as `Cast` takes it.
 const F32: i64 = 1;
+
+/// Where values are dropped while training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::encoder) enum Dropped {
+    #[cfg(feature = "tune")]
+    Embeddings,
+    Attention,
+    AttentionOutput,
+    Output,
+}
+
+impl Dropped {
+    /// The input that says what of it is kept.
+    pub fn input(self, layer: usize) -> Name {
+        format!("kept {self:?} {layer}")
+    }
+}
 
 struct Layers<'a> {
     graph: Builder<'a>,
@@ -80,6 +99,7 @@ pub(super) fn write<'a>(
 
 /// Adds a part of the network for training: some layers, and before the first of all the normalisation of the embeddings, whose
 /// sum is then what goes in.
+#[cfg(feature = "tune")]
 pub(super) fn write_part<'a>(
     mut graph: Builder<'a>,
     config: &'a Config,

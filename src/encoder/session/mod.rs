@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `training.rs` | graphs whose weights change |
 
+#[cfg(feature = "tune")]
 mod training;
+#[cfg(feature = "tune")]
 pub(super) use training::{Given, Kept};
 
 use std::env;

@@ -111,7 +111,13 @@ fn every_gradient_is_that_of_finite_differences() {
                 // Along a random direction, so that every number counts.
                 let direction: Vec<f32> = gradient
                     .iter()
-                    .map(|_| if random.next() % 2 == 0 { 1.0 } else { -1.0 })
+                    .map(|_| {
+                        if random.next().is_multiple_of(2) {
+                            1.0
+                        } else {
+                            -1.0
+                        }
+                    })
                     .collect();
                 let told: f64 = gradient
                     .iter()

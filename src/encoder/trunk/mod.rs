@@ -26,6 +26,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::batch::{Padded, Plan, Row};
 use super::export::{DISTANCES, ENTERING, Graphs, LEAVING, MASK, Part, gradient_name, graphs};
+use super::head::Head;
 use super::model::Config;
 use super::network::Ours;
 use super::session::{Given, Kept, Session};
@@ -36,6 +37,8 @@ use tables::Tables;
 /// Tokens of a batch, padding included.
 const BATCH_TOKENS: usize = 1_024;
 const BATCH_ROWS: usize = 64;
+/// Texts of a batch whose tokens' vectors are asked for.
+const TOKEN_ROWS: usize = 16;
 
 /// Numbers by the names of their weights in the weights file.
 pub(crate) type Numbers = BTreeMap<String, Vec<f32>>;
@@ -229,15 +232,7 @@ impl Trunk {
             for at in mine {
                 let range = plan.batches[at].clone();
                 let rows = &plan.rows[range.clone()];
-                let padded = Padded::new(rows, head);
-                let mut batch = Batch {
-                    entering: self.entering(worker, weights, rows, &padded)?,
-                    distances: self.tables.distances(self.of(weights), padded.width),
-                    padded,
-                    first: range.start,
-                    pooled: Vec::new(),
-                    kept: None,
-                };
+                let mut batch = self.batch(worker, weights, rows, head, range.start)?;
                 let kept = self.run_forward(worker, weights, &batch, seed)?;
                 batch.pooled = batch.pool(kept.numbers(LEAVING)?, head.inputs());
                 if let Some(rest) = left.checked_sub(kept.bytes()) {
@@ -267,6 +262,70 @@ impl Trunk {
             row_of: plan.row_of,
             batches,
             seed,
+        })
+    }
+
+    /// Components of a token's vector.
+    pub fn hidden(&self) -> usize {
+        self.config.hidden
+    }
+
+    /// The vectors of each window's own tokens, `[tokens, hidden]`, at length 1.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] where the runtime fails.
+    pub fn token_vectors(&self, weights: &Numbers, windows: &[&Window]) -> Result<Vec<Vec<f32>>> {
+        let head = self.encoder.0.pool.head();
+        let hidden = self.config.hidden;
+        let mut order: Vec<usize> = (0..windows.len()).collect();
+        order.sort_by_key(|&at| windows[at].tokens.len());
+        let batches: Vec<&[usize]> = order.chunks(TOKEN_ROWS).collect();
+        let parts = self.share(batches.len(), |worker, mine| {
+            let mut done = Vec::new();
+            for at in mine {
+                let rows = batches[at].iter().map(|&at| Row {
+                    tokens: &windows[at].tokens,
+                    prompt: windows[at].prompt,
+                });
+                let batch = self.batch(worker, weights, &rows.collect::<Vec<_>>(), head, 0)?;
+                let kept = self.run_forward(worker, weights, &batch, None)?;
+                let rows = kept
+                    .numbers(LEAVING)?
+                    .chunks_exact(batch.padded.width * hidden);
+                for (&at, row) in batches[at].iter().zip(rows) {
+                    let window = windows[at];
+                    let own = &row[window.prompt * hidden..][..window.own_tokens().len() * hidden];
+                    let mut own = own.to_vec();
+                    for token in own.chunks_exact_mut(hidden) {
+                        let length = token.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+                        token.iter_mut().for_each(|x| *x /= length);
+                    }
+                    done.push((at, own));
+                }
+            }
+            Ok(done)
+        })?;
+        let mut done: Vec<_> = parts.into_iter().flatten().collect();
+        done.sort_unstable_by_key(|&(at, _)| at);
+        Ok(done.into_iter().map(|(_, vectors)| vectors).collect())
+    }
+
+    fn batch(
+        &self,
+        worker: &mut Worker,
+        weights: &Numbers,
+        rows: &[Row<'_>],
+        head: &Head,
+        first: usize,
+    ) -> Result<Batch> {
+        let padded = Padded::new(rows, head);
+        Ok(Batch {
+            entering: self.entering(worker, weights, rows, &padded)?,
+            distances: self.tables.distances(self.of(weights), padded.width),
+            padded,
+            first,
+            pooled: Vec::new(),
+            kept: None,
         })
     }
 
