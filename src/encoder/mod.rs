@@ -22,6 +22,7 @@
 //! | `pool.rs` | batches → vectors on several sessions |
 //! | `workers.rs` | jobs → results on several threads |
 //! | `head.rs` | token vectors → the text's vector |
+//! | `adapter.rs` | a map of queries' vectors |
 //! | `inspect.rs` | what happens inside: tokens, layers, attention |
 //! | `trunk/` | the network as it is trained |
 //! | `device.rs` | processor or GPU: asked for, possible, chosen |
@@ -39,6 +40,7 @@
 //! place: a process that reads a mapped file beyond its new end is killed (SIGBUS). An encoder notices a file that was
 //! replaced when it opens its next session, and refuses to mix the two.
 
+mod adapter;
 mod batch;
 mod cut;
 mod device;
@@ -76,6 +78,10 @@ use crate::document::InputHash;
 use crate::error::{Error, Result};
 use crate::outline::Outline;
 use crate::vector::{Vector, deal};
+#[cfg(feature = "tune")]
+pub(crate) use adapter::Adapter;
+#[cfg(not(feature = "tune"))]
+use adapter::Adapter;
 use batch::{Plan, Row};
 pub use device::Device;
 pub use inspect::{Attention, Inspection, Token};
@@ -130,6 +136,7 @@ struct Inner {
     query_prompt: Vec<u32>,
     passage_prompt: Vec<u32>,
     pool: Pool,
+    adapter: Option<Adapter>,
     device_note: Option<String>,
 }
 
@@ -158,7 +165,7 @@ impl Encoder {
     }
 
     /// 32 hex digits over weights, tokenizer, pooling, prompts, window length and the graph's version. Vectors of two
-    /// fingerprints cannot be compared.
+    /// fingerprints cannot be compared. A query adapter is not in it: passages stay what they are.
     pub fn fingerprint(&self) -> &str {
         &self.0.fingerprint
     }
@@ -189,7 +196,7 @@ impl Encoder {
         let model = &self.0.model;
         let fixed = model::SETTINGS_FILES.iter().chain(model::SENTENCE_FILES);
         let fixed = fixed
-            .chain(&[tokenizer::TOKENIZER_FILE])
+            .chain(&[tokenizer::TOKENIZER_FILE, adapter::ADAPTER_FILE])
             .map(|&file| file.to_owned());
         let files = fixed
             .chain(self.0.pool.network().files())
@@ -322,7 +329,8 @@ impl Encoder {
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn encode_query(&self, text: &str) -> Result<Vector> {
-        self.encode_whole(&self.0.query_prompt, text)
+        let mut vectors = self.encode_queries(&[text])?;
+        Ok(vectors.pop().expect("one text gives one vector"))
     }
 
     /// One vector a query, in order, as [`encode_query`](Self::encode_query) gives it; computed together.
@@ -330,7 +338,11 @@ impl Encoder {
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn encode_queries(&self, texts: &[impl AsRef<str>]) -> Result<Vec<Vector>> {
-        self.encode_wholes(&self.0.query_prompt, texts)
+        let vectors = self.encode_wholes(&self.0.query_prompt, texts)?;
+        match &self.0.adapter {
+            Some(adapter) => vectors.iter().map(|vector| adapter.adapt(vector)).collect(),
+            None => Ok(vectors),
+        }
     }
 
     /// A query's tokens; of one that is longer than a window the first window's.
@@ -346,11 +358,7 @@ impl Encoder {
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn encode_passage(&self, text: &str) -> Result<Vector> {
-        self.encode_whole(&self.0.passage_prompt, text)
-    }
-
-    fn encode_whole(&self, prompt: &[u32], text: &str) -> Result<Vector> {
-        let mut vectors = self.encode_wholes(prompt, &[text])?;
+        let mut vectors = self.encode_wholes(&self.0.passage_prompt, &[text])?;
         Ok(vectors.pop().expect("one text gives one vector"))
     }
 

@@ -5,6 +5,7 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::adapter::Adapter;
 use super::device::{self, Provider, Wanted};
 use super::export::EXPORTER_VERSION;
 use super::head::Head;
@@ -74,7 +75,9 @@ pub(super) fn open(options: &EncoderOptions) -> Result<Inner> {
         prompt(&model.prompts.query)?,
         prompt(&model.prompts.passage)?,
     );
+    let adapter = Adapter::read(&folder, pool.head().dimension())?;
     Ok(Inner {
+        adapter,
         fingerprint,
         tokenizer,
         query_prompt,

@@ -1,11 +1,23 @@
 //! Weights files: safetensors, mapped.
 
+#[cfg(feature = "tune")]
+use std::borrow::Cow;
+#[cfg(feature = "tune")]
+use std::collections::HashMap;
+#[cfg(feature = "tune")]
+use std::fs::File;
+#[cfg(feature = "tune")]
+use std::io::Write;
 use std::path::Path;
 
 use safetensors::SafeTensors;
+#[cfg(feature = "tune")]
+use safetensors::tensor::View;
 use safetensors::tensor::{Dtype, Metadata as Header};
 
 use super::model_file::ModelFile;
+#[cfg(feature = "tune")]
+use crate::error::Error;
 use crate::error::Result;
 
 /// The transformer's weights in a model folder.
@@ -52,6 +64,11 @@ impl Weights {
 
     pub fn has(&self, name: &str) -> bool {
         self.header.info(name).is_some()
+    }
+
+    /// A tensor's shape.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        Some(&self.header.info(name)?.shape)
     }
 
     /// Where the tensor lies in the file, after checking its shape.
@@ -102,6 +119,62 @@ impl Weights {
                 .collect(),
         }
     }
+}
+
+/// A tensor to be written.
+#[cfg(feature = "tune")]
+pub(super) struct Tensor<'a> {
+    pub numbers: Dtype,
+    pub shape: &'a [usize],
+    pub bytes: Cow<'a, [u8]>,
+}
+
+#[cfg(feature = "tune")]
+impl<'a> Tensor<'a> {
+    /// Of f32.
+    pub fn of(numbers: &[f32], shape: &'a [usize]) -> Self {
+        Self {
+            numbers: Dtype::F32,
+            shape,
+            bytes: numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        }
+    }
+}
+
+#[cfg(feature = "tune")]
+impl View for &Tensor<'_> {
+    fn dtype(&self) -> Dtype {
+        self.numbers
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Writes a weights file, synced.
+#[cfg(feature = "tune")]
+pub(super) fn write(
+    tensors: &[(&str, Tensor<'_>)],
+    words: Option<HashMap<String, String>>,
+    path: &Path,
+) -> Result<()> {
+    let tensors = tensors.iter().map(|(name, tensor)| (*name, tensor));
+    let bytes = safetensors::serialize(tensors, words).map_err(|e| Error::Tune {
+        what: format!("{} cannot be written: {e}", path.display()),
+    })?;
+    let mut file = File::create(path).map_err(Error::io("create", path))?;
+    file.write_all(&bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(Error::io("write", path))
 }
 
 /// IEEE 754 binary16 → binary32, exactly.

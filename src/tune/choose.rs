@@ -1,14 +1,14 @@
 //! How far to go from the old weights to the new: the development queries say it (Wortsman et al. 2021, arXiv:2109.01903).
 
+use super::adapt::part_of;
 use super::data::{Example, Examples};
-use super::gate::MAX_FORGOTTEN;
 use super::general::General;
 use super::index::{Found, Index, measure};
 use super::report::Step;
 use super::split::shuffle;
 use super::train::between;
 use crate::encoder::trunk::{Numbers, Trunk};
-use crate::encoder::{Encoder, Window};
+use crate::encoder::{Adapter, Encoder, Window};
 use crate::error::Result;
 use crate::random::Random;
 
@@ -32,8 +32,8 @@ pub(super) struct Development<'a> {
 
 /// What was tried, and what is best.
 pub(super) struct Choice {
-    /// The part of the way and its weights; none if nothing is better than where it began.
-    pub best: Option<(f32, Numbers)>,
+    /// None if nothing is better than where it began.
+    pub best: Option<Step>,
     pub tried: Vec<Step>,
 }
 
@@ -88,11 +88,17 @@ impl<'a> Development<'a> {
         })
     }
 
-    /// How good weights are.
-    fn measure(&self, trunk: &Trunk, weights: &Numbers, part: f32) -> Result<Step> {
+    /// Does the n-th window ask?
+    fn asks(&self, at: usize) -> bool {
+        let general = (self.asked.len() + self.documents.len())..;
+        at < self.asked.len() || general.contains(&at) && self.general.asks(at - general.start)
+    }
+
+    /// How good it is to go so far.
+    fn measure(&self, way: &Way<'_>, part: f32) -> Result<Step> {
         let windows: Vec<&Window> = self.windows.iter().collect();
-        let mut vectors = trunk.forward(weights, &windows, None, false)?.vectors;
-        let dimension = trunk.dimension();
+        let mut vectors = way.vectors(part, &windows, |at| self.asks(at))?;
+        let dimension = vectors.len() / windows.len().max(1);
         for vector in vectors.chunks_exact_mut(dimension) {
             let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
             vector.iter_mut().for_each(|x| *x /= length);
@@ -125,25 +131,75 @@ impl<'a> Development<'a> {
         })
     }
 
-    /// The part of the way that is best for the development queries among those that forget little, its weights, and all that
-    /// was tried. No way at all if none is better than none.
-    pub fn choose(&self, trunk: &Trunk, old: &Numbers, new: &Numbers) -> Result<Choice> {
-        let mut tried = Vec::new();
-        for part in PARTS {
-            tried.push(self.measure(trunk, &between(old, new, part), part)?);
-        }
+    /// The part of the way that is best for the development queries among those that forget little, and all that was tried.
+    /// No way at all if none is better than none.
+    pub fn choose(&self, way: &Way<'_>) -> Result<Choice> {
+        let tried = PARTS.map(|part| self.measure(way, part));
+        let tried = tried.into_iter().collect::<Result<Vec<Step>>>()?;
         let (before, after) = (&tried[0], &tried[1..]);
         let fit = after.iter().filter(|step| {
             step.general.is_finite()
-                && step.general >= before.general - MAX_FORGOTTEN
+                && step.general >= before.general - self.general.allowed()
                 && step.ndcg > before.ndcg
         });
-        let best = fit
-            .max_by(|a, b| a.ndcg.total_cmp(&b.ndcg))
-            .map(|step| step.part);
-        Ok(Choice {
-            best: best.map(|part| (part, between(old, new, part))),
-            tried,
-        })
+        let best = fit.max_by(|a, b| a.ndcg.total_cmp(&b.ndcg)).copied();
+        Ok(Choice { best, tried })
+    }
+}
+
+/// From what was to what was learnt.
+pub(super) enum Way<'a> {
+    Weights {
+        trunk: &'a Trunk,
+        old: &'a Numbers,
+        new: &'a Numbers,
+    },
+    Adapter {
+        trunk: &'a Trunk,
+        weights: &'a Numbers,
+        adapter: &'a Adapter,
+    },
+}
+
+/// What a model is to be made of.
+pub(super) enum Learnt {
+    Weights(Numbers),
+    Adapter(Adapter),
+}
+
+impl Way<'_> {
+    /// What lies at that part of the way.
+    pub fn at(&self, part: f32) -> Learnt {
+        match self {
+            Self::Weights { old, new, .. } => Learnt::Weights(between(old, new, part)),
+            Self::Adapter { adapter, .. } => Learnt::Adapter(part_of(adapter, part)),
+        }
+    }
+
+    /// The vectors of windows there, not of length 1.
+    fn vectors(
+        &self,
+        part: f32,
+        windows: &[&Window],
+        asks: impl Fn(usize) -> bool,
+    ) -> Result<Vec<f32>> {
+        match self {
+            Self::Weights { trunk, old, new } => Ok(trunk
+                .forward(&between(old, new, part), windows, None, false)?
+                .vectors),
+            Self::Adapter {
+                trunk,
+                weights,
+                adapter,
+            } => {
+                let adapter = part_of(adapter, part);
+                let mut vectors = trunk.forward(weights, windows, None, false)?.vectors;
+                let rows = vectors.chunks_exact_mut(trunk.dimension()).enumerate();
+                for (_, row) in rows.filter(|(at, _)| asks(*at)) {
+                    row.copy_from_slice(&adapter.apply(row));
+                }
+                Ok(vectors)
+            }
+        }
     }
 }

@@ -5,8 +5,6 @@ use serde::Serialize;
 use crate::random::Random;
 
 const RESAMPLES: usize = 10_000;
-/// In points of the general measure, that much may be forgotten.
-pub(super) const MAX_FORGOTTEN: f64 = 1.0;
 
 /// A mean gain with the interval that holds it in 95 of 100 cases.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

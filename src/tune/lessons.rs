@@ -16,7 +16,7 @@ const MINED: usize = 50;
 /// Negatives that are kept of a query; each time one or some are drawn.
 const KEPT: usize = 16;
 /// Queries that are judged at once.
-const TAUGHT_AT_ONCE: usize = 200;
+const TAUGHT_AT_ONCE: usize = 50;
 /// A document that scores more than this part of the answer's score may be an answer that nobody wrote down
 /// (positive-aware mining, Moreira et al. 2024, arXiv:2407.15831).
 const BELOW_POSITIVE: f32 = 0.95;
@@ -27,6 +27,23 @@ pub(super) struct Lesson {
     passages: Passages,
     /// Documents that are no negatives, wherever they stand.
     known: Vec<usize>,
+}
+
+impl Lesson {
+    /// All that it has.
+    pub fn windows(&self) -> impl Iterator<Item = &Window> {
+        let passages: Vec<&Passage> = match &self.passages {
+            Passages::Judged {
+                positives,
+                negatives,
+            } => positives.iter().chain(negatives).collect(),
+            Passages::Taught(judged) => judged.iter().map(|(passage, _)| passage).collect(),
+        };
+        let passages = passages.into_iter();
+        [&self.query]
+            .into_iter()
+            .chain(passages.map(|passage| &passage.window))
+    }
 }
 
 enum Passages {

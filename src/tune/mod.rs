@@ -22,6 +22,7 @@
 //! | `optimise.rs` | AdamW and its schedule |
 //! | `lora.rs` | weights, or low-rank additions to them |
 //! | `train.rs`, `checkpoint.rs` | the loop, and how it goes on after a kill |
+//! | `adapt.rs` | a map of queries' vectors instead |
 //! | `choose.rs` | how far to go from the old weights to the new |
 //! | `general.rs` | what is not to be forgotten |
 //! | `gate.rs` | is the gain one? |
@@ -40,6 +41,7 @@
 //! # Ok::<(), vecdb::Error>(())
 //! ```
 
+mod adapt;
 mod checkpoint;
 mod choose;
 mod data;
@@ -63,5 +65,5 @@ mod train;
 pub use data::{Example, Examples};
 pub use gate::Interval;
 pub use options::{Method, Progress, Stage, Tuning};
-pub use report::{General, Report, Sizes, Step, Test, Verdict};
+pub use report::{Attempt, General, Report, Sizes, Step, Test, Verdict};
 pub use train::Course;

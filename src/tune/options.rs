@@ -14,6 +14,10 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum Method {
+    /// The others in turn while there is time, the cheapest first; the development queries choose among them.
+    Auto,
+    /// A map of queries' vectors of such a rank. What is embedded stays.
+    Adapter(usize),
     /// The last layers; what stands below is computed once a text.
     Layers(usize),
     /// All layers; the tables of words and positions stay.
@@ -22,9 +26,21 @@ pub enum Method {
     LowRank(usize),
 }
 
+impl Method {
+    /// What is to be tried, in order.
+    pub(super) fn each(self) -> Vec<Self> {
+        match self {
+            Self::Auto => vec![Self::Adapter(16), Self::Layers(3), Self::All],
+            one => vec![one],
+        }
+    }
+}
+
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Auto => f.pad("auto"),
+            Self::Adapter(rank) => f.pad(&format!("adapter:{rank}")),
             Self::Layers(count) => f.pad(&format!("layers:{count}")),
             Self::All => f.pad("all"),
             Self::LowRank(rank) => f.pad(&format!("lora:{rank}")),
@@ -42,13 +58,15 @@ impl FromStr for Method {
             number => number.parse().ok().filter(|number| *number > 0),
         };
         let method = match name {
+            "auto" if text == "auto" => Some(Self::Auto),
+            "adapter" => number(16).map(Self::Adapter),
             "layers" => number(3).map(Self::Layers),
             "lora" => number(16).map(Self::LowRank),
             "all" if text == "all" => Some(Self::All),
             _ => None,
         };
         method.ok_or_else(|| Error::Tune {
-            what: format!("the method {text:?} is unknown; layers:3, all and lora:16 are known"),
+            what: format!("the method {text:?} is unknown; auto, adapter:16, layers:3, lora:16 and all are known"),
         })
     }
 }
@@ -87,6 +105,8 @@ impl fmt::Display for Stage {
 pub struct Progress {
     /// What is done.
     pub stage: Stage,
+    /// What is trained, while training.
+    pub method: Method,
     /// Of it, that much is done.
     pub done: u64,
     /// How much there is.
@@ -119,7 +139,7 @@ pub struct Tuning<'a> {
 impl Default for Tuning<'_> {
     fn default() -> Self {
         Self {
-            method: Method::Layers(3),
+            method: Method::Auto,
             epochs: None,
             batch: 64,
             negatives: 1,
@@ -136,7 +156,7 @@ impl Default for Tuning<'_> {
 }
 
 impl<'a> Tuning<'a> {
-    /// What is trained; the last three layers if not said.
+    /// What is trained; [`Method::Auto`] if not said.
     pub fn method(mut self, method: Method) -> Self {
         self.method = method;
         self
@@ -160,7 +180,8 @@ impl<'a> Tuning<'a> {
         self
     }
 
-    /// The highest learning rate. If not said 5·10⁻⁵, and ten times that for low-rank additions.
+    /// The highest learning rate. If not said 5·10⁻⁵; 5·10⁻⁴ for low-rank additions, and 2·10⁻³ for an
+    /// adapter.
     pub fn learning_rate(mut self, rate: f32) -> Self {
         self.rate = Some(rate);
         self
@@ -195,8 +216,8 @@ impl<'a> Tuning<'a> {
         self
     }
 
-    /// Training ends after that time, wherever it is.
-    pub fn time(mut self, time: Duration) -> Self {
+    /// Training ends after that time, wherever it is, and no other method is begun; the test comes on top.
+    pub fn budget(mut self, time: Duration) -> Self {
         self.time = Some(time);
         self
     }

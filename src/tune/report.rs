@@ -61,6 +61,24 @@ pub struct Step {
     pub general: f64,
 }
 
+/// A method that was tried.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// What was trained.
+    pub method: String,
+    /// How often each query was to be trained on.
+    pub epochs: usize,
+    /// The highest learning rate.
+    pub learning_rate: f32,
+    /// How the training went.
+    pub course: Course,
+    /// Weights between the old and the new ones that the development queries were asked of.
+    pub tried: Vec<Step>,
+    /// The best of them, if one was better than where it began.
+    pub best: Option<Step>,
+}
+
 /// The held-out queries, asked of both encoders.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -85,6 +103,8 @@ pub struct Test {
 pub struct General {
     /// What was measured.
     pub measure: String,
+    /// Points that may be lost.
+    pub allowed: f64,
     /// In points, 0 to 100, before.
     pub old: f64,
     /// And after.
@@ -101,26 +121,18 @@ pub struct Report {
     pub fingerprint: String,
     /// The new one's, if there was one to be tested.
     pub tuned: Option<String>,
-    /// What was trained.
-    pub method: String,
     /// What chance was drawn from.
     pub seed: u64,
-    /// How often each query was to be trained on.
-    pub epochs: usize,
     /// Queries of a step.
     pub batch: usize,
     /// Mined negatives of each query.
     pub negatives: usize,
-    /// The highest learning rate.
-    pub learning_rate: f32,
     /// How much there was.
     pub sizes: Sizes,
-    /// How the training went.
-    pub course: Course,
-    /// Weights that the development queries were asked of.
-    pub tried: Vec<Step>,
-    /// The part of the way that was gone.
-    pub part: Option<f32>,
+    /// What was tried, in order.
+    pub attempts: Vec<Attempt>,
+    /// Which of them was best for the development queries, and went to the test.
+    pub chosen: Option<usize>,
     /// The held-out queries.
     pub test: Option<Test>,
     /// What was not to be forgotten.
@@ -205,34 +217,22 @@ impl Report {
             gains_plot(page, test)?;
             listed(page, test)?;
         }
-        if let Some(General { measure, old, new }) = &self.general {
+        if let Some(General {
+            measure,
+            allowed,
+            old,
+            new,
+        }) = &self.general
+        {
             write!(
                 page,
-                "<h2>General language</h2><p>{}: {old:.1} points before, {new:.1} after.</p>",
+                "<h2>General language</h2><p>{}: {old:.1} points before, {new:.1} after; {allowed:.0} may be lost.</p>",
                 escaped(measure)
             )?;
         }
-        if !self.tried.is_empty() {
-            write!(
-                page,
-                "<h2>Between the old weights and the new</h2><table><tr><th>part of the way</th><th>nDCG@10, development</th>\
-                 <th>general, points</th></tr>"
-            )?;
-            for step in &self.tried {
-                let chosen = if self.part == Some(step.part) {
-                    " class=chosen"
-                } else {
-                    ""
-                };
-                write!(
-                    page,
-                    "<tr{chosen}><td>{}</td><td>{:.4}</td><td>{:.1}</td></tr>",
-                    step.part, step.ndcg, step.general
-                )?;
-            }
-            write!(page, "</table>")?;
+        for (at, attempt) in self.attempts.iter().enumerate() {
+            attempt.write(page, self.chosen == Some(at))?;
         }
-        loss_plot(page, &self.course)?;
         let Sizes {
             documents,
             train,
@@ -244,26 +244,57 @@ impl Report {
             page,
             "<h2>How</h2><p>{documents} documents; {train} queries to learn from, {development} for development, {test} held out, \
              {left_out} left out because a held-out query is the same or has the same answer. No query or answer is in two parts.</p>\
-             <p>Method {}, {} epochs of {} queries a step with {} mined negatives each, learning rate {}, seed {}. {} tokens in \
-             {:.0} s; {:.1} minutes in all.</p>",
-            self.method,
-            self.epochs,
+             <p>{} queries a step with {} mined negatives each, seed {}; {:.1} minutes in all.</p>",
             self.batch,
             self.negatives,
-            self.learning_rate,
             self.seed,
-            self.course.tokens,
-            self.course.seconds,
             self.seconds / 60.0
         )?;
-        if let Some(why) = &self.course.stopped {
-            write!(page, "<p>Training ended early: {}.</p>", escaped(why))?;
-        }
         write!(page, "<p>Encoder {}", self.fingerprint)?;
         if let Some(tuned) = &self.tuned {
             write!(page, ", tuned {tuned}")?;
         }
         write!(page, ".</p>")
+    }
+}
+
+impl Attempt {
+    fn write(&self, page: &mut String, chosen: bool) -> fmt::Result {
+        let Course {
+            steps,
+            tokens,
+            seconds,
+            ..
+        } = self.course;
+        write!(
+            page,
+            "<h2>Method {}{}</h2><p>{} epochs, learning rate {}; {steps} steps, {tokens} tokens in {seconds:.0} s.</p>",
+            self.method,
+            if chosen { ", chosen" } else { "" },
+            self.epochs,
+            self.learning_rate
+        )?;
+        if let Some(why) = &self.course.stopped {
+            write!(page, "<p>Training ended early: {}.</p>", escaped(why))?;
+        }
+        write!(
+            page,
+            "<table><tr><th>part of the way</th><th>nDCG@10, development</th><th>general, points</th></tr>"
+        )?;
+        for step in &self.tried {
+            let best = if self.best == Some(*step) {
+                " class=chosen"
+            } else {
+                ""
+            };
+            write!(
+                page,
+                "<tr{best}><td>{}</td><td>{:.4}</td><td>{:.1}</td></tr>",
+                step.part, step.ndcg, step.general
+            )?;
+        }
+        write!(page, "</table>")?;
+        loss_plot(page, &self.course)
     }
 }
 

@@ -7,19 +7,20 @@ use std::time::Instant;
 
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::choose::{Choice, Development};
+use super::adapt;
+use super::choose::{Choice, Development, Learnt, Way};
 use super::data::{Example, Examples};
-use super::gate::{MAX_FORGOTTEN, paired};
+use super::gate::paired;
 use super::general::General;
 use super::index::Index;
-use super::lessons;
+use super::lessons::{self, Lesson};
 use super::lora::Adaptation;
 use super::options::{Callback, Method, Progress, Stage, Tuning};
-use super::report::{self, Report, Sizes, Test, Verdict};
+use super::report::{self, Attempt, Report, Sizes, Step, Test, Verdict};
 use super::split::{Split, shuffle};
 use super::teacher::Tokens;
 use super::train::{self, Settings};
-use crate::encoder::trunk::{Numbers, Scope};
+use crate::encoder::trunk::{Numbers, Scope, Trunk};
 use crate::encoder::{Encoder, EncoderOptions};
 use crate::error::{Error, Result};
 use crate::random::Random;
@@ -31,6 +32,10 @@ const MAX_EPOCHS: usize = 10;
 const MAX_QUESTIONS: usize = 4_000;
 const RATE: f32 = 5e-5;
 const LOW_RANK_RATE: f32 = 5e-4;
+const ADAPTER_STEPS: usize = 1_000;
+const ADAPTER_RATE: f32 = 2e-3;
+/// Texts of the general set that are encoded together.
+const GENERAL_AT_ONCE: usize = 1_024;
 
 impl Tuning<'_> {
     /// Tunes the encoder that `encoder` opens, and writes the new one's folder `target` if it is better, with the report as
@@ -69,7 +74,8 @@ impl Tuning<'_> {
             Some(file) => General::pairs(file)?,
             None => General::definitions(),
         };
-        let (trunk, old) = encoder.trunk(self.scope(&encoder)?)?;
+        // A model that cannot be trained is told before anything is done.
+        let judge = self.trunk(&encoder, Method::Layers(1))?;
         let work = Work::open(target, &encoder, examples)?;
         let progress = &mut self.progress;
 
@@ -86,7 +92,7 @@ impl Tuning<'_> {
             let lessons = lessons::prepare(examples, &split.train, &index, &encoder)?;
             (lessons, Vec::new())
         } else {
-            let mut tokens = Tokens::new(&trunk, &old, self.memory);
+            let mut tokens = Tokens::new(&judge.0, &judge.1, self.memory);
             let total = questions.len() as u64;
             let told = |done| tell(progress, Stage::Mine, done as u64, total);
             lessons::teach(examples, &questions, &index, &encoder, &mut tokens, told)?
@@ -105,41 +111,38 @@ impl Tuning<'_> {
         }
         let development = chosen_by.len();
         let chooser = Development::new(examples, chosen_by, &general, &index, &encoder, self.seed)?;
-        let adaptation = self.adaptation(old.clone(), trunk.trained());
-        let settings = self.settings(lessons.len(), encoder.dimension());
-        let name = self.name(&encoder, &settings, examples);
-        let checkpoint = work.path("checkpoint");
-        let progress = &mut self.progress;
-        let told = |done: train::Done| {
-            progress(&Progress {
-                stage: Stage::Train,
-                done: done.step as u64,
-                total: done.steps as u64,
-                loss: Some(done.loss),
-                tokens_per_second: Some(done.tokens_per_second),
-            })
-        };
-        let (new, course) = train::train(
-            &trunk,
-            &adaptation,
-            &lessons,
-            &settings,
-            (&checkpoint, &name),
-            told,
-        )?;
 
-        stop(tell(progress, Stage::Choose, 0, 1))?;
-        let Choice { best, tried } = chooser.choose(&trunk, &old, &new)?;
+        let name = self.name(&encoder, examples);
+        let end = self.time.map(|time| Instant::now() + time);
+        let (mut attempts, mut best) = (Vec::new(), None::<(usize, Step, Learnt)>);
+        for method in self.method.each() {
+            if !attempts.is_empty() && end.is_some_and(|end| Instant::now() >= end) {
+                break;
+            }
+            let settings = Settings {
+                until: end,
+                ..self.settings(method, lessons.len(), encoder.dimension())
+            };
+            let checkpoint = work.path(&format!("checkpoint {method}").replace(':', " "));
+            let checkpoint = (checkpoint.as_path(), name.as_str());
+            let (attempt, learnt) =
+                self.attempt(method, &encoder, &lessons, &settings, checkpoint, &chooser)?;
+            if let (Some(step), Some(learnt)) = (attempt.best, learnt)
+                && best
+                    .as_ref()
+                    .is_none_or(|(_, best, _)| step.ndcg > best.ndcg)
+            {
+                best = Some((attempts.len(), step, learnt));
+            }
+            attempts.push(attempt);
+        }
         let mut report = Report {
             model: encoder.name().to_owned(),
             fingerprint: encoder.fingerprint().to_owned(),
             tuned: None,
-            method: self.method.to_string(),
             seed: self.seed,
-            epochs: settings.epochs,
-            batch: settings.batch,
-            negatives: settings.negatives,
-            learning_rate: settings.rate,
+            batch: self.batch,
+            negatives: self.negatives,
             sizes: Sizes {
                 documents: documents.len(),
                 train: lessons.len(),
@@ -147,32 +150,35 @@ impl Tuning<'_> {
                 test: split.test.len(),
                 left_out: split.left_out,
             },
-            course,
-            tried,
-            part: None,
+            attempts,
+            chosen: best.as_ref().map(|(at, ..)| *at),
             test: None,
             general: None,
             verdict: Verdict::Refused(String::new()),
             seconds: 0.0,
         };
-        let Some((part, chosen)) = best else {
+        let Some((_, _, learnt)) = best else {
             report.verdict = Verdict::Refused(
                 "nothing was learnt that helps the development queries without forgetting; the held-out ones were not asked".into(),
             );
             return work.finish(report, target, start, None);
         };
-        report.part = Some(part);
-        drop((trunk, lessons));
+        drop((lessons, judge));
 
         let model = work.path("model");
-        let new_encoder = write(&encoder, &chosen, &model, options)?;
+        let new_encoder = write(&encoder, &learnt, &model, options)?;
         report.tuned = Some(new_encoder.fingerprint().to_owned());
         report.general = Some(general_of(&general, &encoder, &new_encoder)?);
         let new_options = EncoderOptions {
             model: Some(model.clone()),
             ..options.clone()
         };
-        let index = Index::build(&work.path("new.vecdb"), &new_options, documents, |done| {
+        // What an adapter leaves as it is need not be encoded again.
+        let same = new_encoder.fingerprint() == encoder.fingerprint();
+        drop(index);
+        let folder = work.path(if same { "old.vecdb" } else { "new.vecdb" });
+        let progress = &mut self.progress;
+        let index = Index::build(&folder, &new_options, documents, |done| {
             tell(progress, Stage::Test, done, total)
         })?;
         let after = index.measure(&asked, documents)?;
@@ -185,12 +191,75 @@ impl Tuning<'_> {
         work.finish(report, target, start, Some(&model))
     }
 
-    fn scope(&self, encoder: &Encoder) -> Result<Scope> {
+    /// Trains by one method, and sees how far it is good to go.
+    fn attempt(
+        &mut self,
+        method: Method,
+        encoder: &Encoder,
+        lessons: &[Lesson],
+        settings: &Settings,
+        checkpoint: (&Path, &str),
+        chooser: &Development<'_>,
+    ) -> Result<(Attempt, Option<Learnt>)> {
+        let (trunk, old) = self.trunk(encoder, method)?;
+        let progress = &mut self.progress;
+        let told = |done: train::Done| {
+            progress(&Progress {
+                stage: Stage::Train,
+                method,
+                done: done.step as u64,
+                total: done.steps as u64,
+                loss: Some(done.loss),
+                tokens_per_second: Some(done.tokens_per_second),
+            })
+        };
+        let (adapter, new, course);
+        let way = if let Method::Adapter(rank) = method {
+            (adapter, course) = adapt::learn(encoder, rank, lessons, settings, told)?;
+            Way::Adapter {
+                trunk: &trunk,
+                weights: &old,
+                adapter: &adapter,
+            }
+        } else {
+            let shapes = trunk.trained().clone();
+            let adaptation = match method {
+                Method::LowRank(rank) => Adaptation::LowRank {
+                    start: old.clone(),
+                    shapes,
+                    rank,
+                },
+                _ => Adaptation::Direct {
+                    start: old.clone(),
+                    shapes,
+                },
+            };
+            (new, course) = train::train(&trunk, &adaptation, lessons, settings, checkpoint, told)?;
+            Way::Weights {
+                trunk: &trunk,
+                old: &old,
+                new: &new,
+            }
+        };
+        stop(tell(&mut self.progress, Stage::Choose, 0, 1))?;
+        let Choice { best, tried } = chooser.choose(&way)?;
+        let attempt = Attempt {
+            method: method.to_string(),
+            epochs: settings.epochs,
+            learning_rate: settings.rate,
+            course,
+            tried,
+            best,
+        };
+        Ok((attempt, best.map(|step| way.at(step.part))))
+    }
+
+    fn trunk(&self, encoder: &Encoder, method: Method) -> Result<(Trunk, Numbers)> {
         let layers = encoder.layers("cannot be trained; that takes")?;
-        Ok(Scope {
-            first_layer: match self.method {
+        encoder.trunk(Scope {
+            first_layer: match method {
                 Method::Layers(count) => layers.saturating_sub(count),
-                Method::All | Method::LowRank(_) => 0,
+                _ => 0,
             },
             tables: false,
             dropout: self.dropout,
@@ -198,27 +267,12 @@ impl Tuning<'_> {
         })
     }
 
-    fn adaptation(
-        &self,
-        start: Numbers,
-        shapes: &std::collections::BTreeMap<String, Vec<usize>>,
-    ) -> Adaptation {
-        let shapes = shapes.clone();
-        match self.method {
-            Method::LowRank(rank) => Adaptation::LowRank {
-                start,
-                shapes,
-                rank,
-            },
-            _ => Adaptation::Direct { start, shapes },
-        }
-    }
-
-    fn settings(&self, lessons: usize, dimension: usize) -> Settings {
+    fn settings(&self, method: Method, lessons: usize, dimension: usize) -> Settings {
         let per_epoch = lessons.div_ceil(self.batch).max(1);
-        let usual = match self.method {
-            Method::LowRank(_) => LOW_RANK_RATE,
-            _ => RATE,
+        let (steps, rate) = match method {
+            Method::Adapter(_) => (ADAPTER_STEPS, ADAPTER_RATE),
+            Method::LowRank(_) => (STEPS, LOW_RANK_RATE),
+            _ => (STEPS, RATE),
         };
         let mut dimensions = self.dimensions.clone();
         if !dimensions.contains(&dimension) {
@@ -227,33 +281,29 @@ impl Tuning<'_> {
         Settings {
             epochs: self
                 .epochs
-                .unwrap_or_else(|| (STEPS / per_epoch).clamp(1, MAX_EPOCHS)),
+                .unwrap_or_else(|| (steps / per_epoch).clamp(1, MAX_EPOCHS)),
             batch: self.batch,
             negatives: self.negatives,
-            rate: self.rate.unwrap_or(usual),
+            rate: self.rate.unwrap_or(rate),
             seed: self.seed,
             dimensions,
             dropout: self.dropout > 0.0,
-            until: self.time.map(|time| Instant::now() + time),
+            until: None,
         }
     }
 
     /// What a checkpoint must have been made with to be gone on from.
-    fn name(&self, encoder: &Encoder, settings: &Settings, examples: &Examples) -> String {
-        let settings = Settings {
-            until: None,
-            ..settings.clone()
-        };
+    fn name(&self, encoder: &Encoder, examples: &Examples) -> String {
         let mut hash = Xxh3Default::new();
         let mut add = |part: &str| {
             hash.update(&(part.len() as u64).to_le_bytes());
             hash.update(part.as_bytes());
         };
+        add(encoder.fingerprint());
+        let settings = self.settings(Method::All, 1, encoder.dimension());
         add(&format!(
-            "{} {} {} {settings:?}",
-            encoder.fingerprint(),
-            self.method,
-            self.dropout
+            "{settings:?} {:?} {:?} {}",
+            self.epochs, self.rate, self.dropout
         ));
         for document in &examples.documents {
             add(document.title.as_deref().unwrap_or_default());
@@ -279,6 +329,7 @@ fn some(questions: Vec<&String>, count: usize, seed: u64) -> Vec<String> {
 fn tell(progress: &mut Callback<'_>, stage: Stage, done: u64, total: u64) -> ControlFlow<()> {
     progress(&Progress {
         stage,
+        method: Method::Auto,
         done,
         total,
         loss: None,
@@ -296,14 +347,20 @@ fn stop(flow: ControlFlow<()>) -> Result<()> {
 /// Writes the new model and opens it.
 fn write(
     old: &Encoder,
-    weights: &Numbers,
+    learnt: &Learnt,
     folder: &Path,
     options: &EncoderOptions,
 ) -> Result<Encoder> {
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(Error::io("remove", folder))?;
     }
-    old.write_with(weights, folder)?;
+    match learnt {
+        Learnt::Weights(weights) => old.write_with(weights, folder)?,
+        Learnt::Adapter(adapter) => {
+            old.write_with(&Numbers::new(), folder)?;
+            adapter.write(folder)?;
+        }
+    }
     let new = Encoder::open(&EncoderOptions {
         model: Some(folder.to_owned()),
         ..options.clone()
@@ -314,16 +371,29 @@ fn write(
 
 fn general_of(general: &General, old: &Encoder, new: &Encoder) -> Result<report::General> {
     let points = |encoder: &Encoder| -> Result<f64> {
-        let mut windows = Vec::new();
-        for text in &general.texts {
-            windows.push(encoder.windows(None, text)?.swap_remove(0));
+        let mut vectors = Vec::with_capacity(general.texts.len());
+        for part in general.texts.chunks(GENERAL_AT_ONCE) {
+            let mut windows = Vec::with_capacity(part.len());
+            for text in part {
+                windows.push(encoder.windows(None, text)?.swap_remove(0));
+            }
+            vectors.extend(encoder.encode(&windows)?);
         }
-        let vectors = encoder.encode(&windows)?;
+        let asking = general
+            .texts
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| general.asks(*at));
+        let (places, asking): (Vec<usize>, Vec<&String>) = asking.unzip();
+        for (place, vector) in places.into_iter().zip(encoder.encode_queries(&asking)?) {
+            vectors[place] = vector;
+        }
         let vectors: Vec<&[f32]> = vectors.iter().map(|vector| vector.as_slice()).collect();
         Ok(general.points(&vectors))
     };
     Ok(report::General {
         measure: general.measure().into(),
+        allowed: general.allowed(),
         old: points(old)?,
         new: points(new)?,
     })
@@ -336,10 +406,11 @@ fn verdict(test: &Test, general: Option<&report::General>) -> Verdict {
         );
     }
     match general {
-        Some(general) if general.new < general.old - MAX_FORGOTTEN => Verdict::Refused(format!(
-            "it forgets: {} fell by {:.1} points, and {MAX_FORGOTTEN} is allowed",
+        Some(general) if general.new < general.old - general.allowed => Verdict::Refused(format!(
+            "it forgets: {} fell by {:.1} points, and {:.0} may be lost",
             general.measure,
-            general.old - general.new
+            general.old - general.new,
+            general.allowed
         )),
         _ => Verdict::Accepted,
     }

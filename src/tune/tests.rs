@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -25,6 +27,13 @@ fn options() -> EncoderOptions {
         threads: Some(2),
         ..EncoderOptions::default()
     }
+}
+
+fn open(folder: &Path) -> crate::Result<Encoder> {
+    Encoder::open(&EncoderOptions {
+        model: Some(folder.into()),
+        ..options()
+    })
 }
 
 /// Documents of three words, each asked for by three letters; `answer` says which document a query is told to have.
@@ -84,11 +93,7 @@ fn what_can_be_learnt_is_learnt_proven_and_written() {
             test.gain
         );
         // The folder is that of a model, and gives the vectors that were tested.
-        let tuned = Encoder::open(&EncoderOptions {
-            model: Some(target.clone()),
-            ..options()
-        });
-        let tuned = tuned.expect("opens");
+        let tuned = open(&target).expect("opens");
         assert_eq!(report.tuned.as_deref(), Some(tuned.fingerprint()));
         assert_ne!(tuned.fingerprint(), report.fingerprint);
         for file in [
@@ -115,6 +120,96 @@ fn what_can_be_learnt_is_learnt_proven_and_written() {
         );
         fs::remove_dir_all(target).expect("removed");
     }
+}
+
+#[test]
+fn an_adapter_is_learnt_beside_an_encoder_that_stays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tuning = tuning()
+        .method(Method::Adapter(16))
+        .learning_rate(5e-3)
+        .epochs(100);
+    let report = tuning
+        .run(&options(), &examples(|at| at), target(&folder))
+        .expect("runs");
+    assert_eq!(
+        report.verdict,
+        Verdict::Accepted,
+        "{:?}",
+        report.test.map(|test| test.gain)
+    );
+    assert_eq!(
+        report.tuned.as_ref(),
+        Some(&report.fingerprint),
+        "what is embedded stays"
+    );
+    let (old, new) = (Encoder::open(&options()), open(&target(&folder)));
+    let (old, new) = (old.expect("opens"), new.expect("opens"));
+    assert_eq!(
+        old.encode_passage("a b").expect("a vector"),
+        new.encode_passage("a b").expect("a vector")
+    );
+    assert_ne!(
+        old.encode_query("a b").expect("a vector"),
+        new.encode_query("a b").expect("a vector")
+    );
+
+    let file = target(&folder).join("query_adapter.safetensors");
+    let whole = fs::read(&file).expect("read");
+    fs::write(&file, &whole[..whole.len() / 2]).expect("written");
+    assert!(
+        open(&target(&folder))
+            .expect_err("cut short")
+            .to_string()
+            .contains("query_adapter")
+    );
+    let narrow = EncoderOptions {
+        dimension: Some(8),
+        model: Some(target(&folder)),
+        ..options()
+    };
+    fs::write(&file, &whole).expect("written");
+    assert!(
+        Encoder::open(&narrow)
+            .expect_err("another dimension")
+            .to_string()
+            .contains("has shape")
+    );
+}
+
+#[test]
+fn of_several_methods_the_development_queries_choose_the_best() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let examples = examples(|at| at);
+    let report = tuning()
+        .method(Method::Auto)
+        .run(&options(), &examples, target(&folder))
+        .expect("runs");
+    let methods: Vec<&str> = report
+        .attempts
+        .iter()
+        .map(|attempt| attempt.method.as_str())
+        .collect();
+    assert_eq!(methods, ["adapter:16", "layers:3", "all"]);
+    let best = |at: usize| report.attempts[at].best.map_or(0.0, |best| best.ndcg);
+    let chosen = report.chosen.expect("one is chosen");
+    assert!((0..3).all(|at| best(at) <= best(chosen)));
+    assert_eq!(report.verdict, Verdict::Accepted);
+    // No time: the first alone, and not to its end.
+    let none = tuning().method(Method::Auto).budget(Duration::ZERO);
+    let report = none
+        .run(&options(), &examples, folder.path().join("none"))
+        .expect("runs");
+    assert_eq!(report.attempts.len(), 1);
+    assert!(
+        report.attempts[0]
+            .course
+            .stopped
+            .as_ref()
+            .expect("told")
+            .contains("time")
+    );
+    assert!(matches!(report.verdict, Verdict::Refused(_)));
 }
 
 #[test]
@@ -196,7 +291,7 @@ fn a_training_that_was_stopped_goes_on_to_the_same_model() {
     let whole = run("whole", u64::MAX).expect("runs");
     assert!(matches!(run("parts", 7), Err(Error::Cancelled)));
     assert!(
-        folder.path().join("parts.tuning/checkpoint").is_file()
+        folder.path().join("parts.tuning/checkpoint all").is_file()
             && !folder.path().join("parts").exists()
     );
     // A state that is not what was written is not gone on from.
@@ -211,7 +306,7 @@ fn a_training_that_was_stopped_goes_on_to_the_same_model() {
         .run(&options(), &examples, folder.path().join("parts"))
         .expect("runs");
     assert_eq!(parts.tuned, whole.tuned);
-    assert_eq!(steps, parts.course.steps as u64 - 7);
+    assert_eq!(steps, parts.attempts[0].course.steps as u64 - 7);
 }
 
 #[test]
@@ -221,9 +316,10 @@ fn a_loss_that_is_no_number_ends_the_training_and_is_told() {
     let report = tuning
         .run(&options(), &examples(|at| at), target(&folder))
         .expect("runs");
-    let why = report.course.stopped.expect("told");
+    let course = &report.attempts[0].course;
+    let why = course.stopped.as_ref().expect("told");
     assert!(why.contains("no number"), "{why}");
-    assert!(report.course.steps < report.course.planned);
+    assert!(course.steps < course.planned);
     assert!(
         matches!(report.verdict, Verdict::Refused(_)),
         "{}",
@@ -349,7 +445,7 @@ fn a_set_of_ones_own_may_say_what_is_not_to_be_forgotten() {
         .general(&general)
         .run(&options(), &examples(|at| at), target(&folder))
         .expect("runs");
-    assert!(report.tried[0].general.abs() <= 100.0);
+    assert!(report.attempts[0].tried[0].general.abs() <= 100.0);
     let few = file(&folder, "few.csv", "sentence1,sentence2,score\na,b,1\n");
     let error =
         tuning()

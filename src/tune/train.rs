@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint;
-use super::lessons::{self, Lesson};
+use super::lessons::{self, Lesson, Step};
 use super::lora::Adaptation;
 use super::optimise::{AdamW, schedule};
 use super::split::shuffle;
@@ -61,6 +61,9 @@ pub struct Course {
     pub losses: Vec<(usize, f32)>,
     /// Why it ended before its end.
     pub stopped: Option<String>,
+    /// The sum of losses since the last point.
+    #[serde(default)]
+    pub(super) recent: f32,
 }
 
 /// All that changes.
@@ -92,24 +95,18 @@ pub(super) fn train(
     });
     state.course.planned = steps;
     let shapes = adaptation.shapes();
-    let before = state.course.seconds;
+    let before = Duration::from_secs_f64(state.course.seconds);
     let start = Instant::now();
-    let (mut written, mut recent) = (Instant::now(), Recent::default());
-    let mut first_tokens = 0;
+    let mut written = Instant::now();
+    let mut tokens = 0;
     while state.course.steps < steps {
         let at = state.course.steps;
         if settings.until.is_some_and(|until| Instant::now() >= until) {
             state.course.stopped = Some("the time was up".into());
             break;
         }
-        let chosen = order(lessons.len(), settings.seed, at / per_epoch);
-        let chosen = chosen
-            .chunks(settings.batch)
-            .nth(at % per_epoch)
-            .unwrap_or_default();
-        let chosen: Vec<&Lesson> = chosen.iter().map(|&lesson| &lessons[lesson]).collect();
-        let mut random =
-            Random(settings.seed ^ (at as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95));
+        let chosen = lessons_of(lessons, settings, at);
+        let mut random = Random(seed_of(settings, at));
         let step = lessons::step(&chosen, settings.negatives, &mut random);
 
         let weights = adaptation.weights(&state.parameters);
@@ -137,21 +134,14 @@ pub(super) fn train(
             .optimiser
             .step(&mut state.parameters, &gradients, &shapes, rate);
 
-        let tokens = step.tokens() as u64;
         let course = &mut state.course;
-        course.steps += 1;
-        course.tokens += tokens;
-        first_tokens += tokens;
-        course.seconds = before + start.elapsed().as_secs_f64();
-        recent.add(loss);
-        if course.steps.is_multiple_of(steps.div_ceil(CURVE_POINTS)) || course.steps == steps {
-            course.losses.push((course.steps, recent.take()));
-        }
+        course.done(&step, loss, before + start.elapsed());
+        tokens += step.tokens() as u64;
         let done = Done {
             step: course.steps,
             steps,
             loss,
-            tokens_per_second: first_tokens as f64 / start.elapsed().as_secs_f64(),
+            tokens_per_second: tokens as f64 / start.elapsed().as_secs_f64(),
         };
         let stop = progress(done).is_break();
         if stop || written.elapsed() >= CHECKPOINT_EVERY {
@@ -166,30 +156,45 @@ pub(super) fn train(
     Ok((adaptation.weights(&state.parameters), state.course))
 }
 
-/// Which lessons an epoch has, in which order.
-fn order(count: usize, seed: u64, epoch: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..count).collect();
+/// The lessons of a step: each epoch has all of them, in an order of its own.
+pub(super) fn lessons_of<'a>(
+    lessons: &'a [Lesson],
+    settings: &Settings,
+    at: usize,
+) -> Vec<&'a Lesson> {
+    let per_epoch = lessons.len().div_ceil(settings.batch);
+    let mut order: Vec<usize> = (0..lessons.len()).collect();
+    let epoch = (at / per_epoch) as u64;
     shuffle(
         &mut order,
-        &mut Random(seed.wrapping_add(epoch as u64 * 7_919)),
+        &mut Random(settings.seed.wrapping_add(epoch * 7_919)),
     );
-    order
+    let chosen = order
+        .chunks(settings.batch)
+        .nth(at % per_epoch)
+        .unwrap_or_default();
+    chosen.iter().map(|&lesson| &lessons[lesson]).collect()
 }
 
-/// A mean since it was last taken.
-#[derive(Default)]
-struct Recent(f32, u32);
+/// What a step draws from.
+pub(super) fn seed_of(settings: &Settings, at: usize) -> u64 {
+    settings.seed ^ (at as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95)
+}
 
-impl Recent {
-    fn add(&mut self, loss: f32) {
-        self.0 += loss;
-        self.1 += 1;
-    }
-
-    fn take(&mut self) -> f32 {
-        let mean = self.0 / self.1.max(1) as f32;
-        *self = Self::default();
-        mean
+impl Course {
+    /// Counts a step. The curve has a point for every so many steps: the mean since the last one.
+    pub(super) fn done(&mut self, step: &Step<'_>, loss: f32, elapsed: Duration) {
+        self.steps += 1;
+        self.tokens += step.tokens() as u64;
+        self.seconds = elapsed.as_secs_f64();
+        self.recent += loss;
+        let last = self.losses.last().map_or(0, |&(step, _)| step);
+        let every = self.planned.div_ceil(CURVE_POINTS);
+        if self.steps - last >= every || self.steps == self.planned {
+            self.losses
+                .push((self.steps, self.recent / (self.steps - last) as f32));
+            self.recent = 0.0;
+        }
     }
 }
 

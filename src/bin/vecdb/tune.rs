@@ -25,7 +25,7 @@ Nothing else is changed: use the new model by --model. Ctrl-C stops, and the sam
 Examples:
   vecdb tune scifact/ --out scifact-model          a folder in BEIR's layout
   vecdb tune --pairs clicks.csv --documents pages/ --out model
-  vecdb tune --pairs faq.jsonl --out model --method lora --time 10m
+  vecdb tune --pairs faq.jsonl --out model --budget 10m
   vecdb tune --db notes.vecdb --out model          the documents alone
   vecdb tune bench/ --questions asked.txt --out model
 
@@ -34,7 +34,8 @@ documents alone, titles and sentences ask for the texts that they are taken out 
 made of the encoder's token vectors (MaxSim) and of words (BM25); the test is then what the folder judges, or such titles.
 
 With --json, one object:
-  {\"accepted\": true, \"verdict\": \"accepted\", \"queries\": 300,
+  {\"accepted\": true, \"verdict\": \"accepted\", \"method\": \"all\",
+   \"queries\": 300,
    \"ndcg\": [0.64, 0.69], \"gain\": {\"mean\": 0.05, \"low\": 0.03, \"high\": 0.07},
    \"recall\": [0.92, 0.94], \"general\": [61.2, 60.9],
    \"model\": \"scifact-model\", \"seconds\": 840.1}
@@ -66,8 +67,9 @@ pub struct Arguments {
     /// The split to test on [default: test or dev, or a fifth held out of the other]
     #[arg(long, value_name = "NAME", conflicts_with = "pairs")]
     pub test_split: Option<String>,
-    /// What is trained: layers:N (the last N), all, lora:RANK
-    #[arg(long, value_name = "METHOD", default_value = "layers:3")]
+    /// What is trained: adapter:RANK (queries' vectors alone), layers:N (the last N), all, lora:RANK; auto tries adapter, layers:3
+    /// and all
+    #[arg(long, value_name = "METHOD", default_value = "auto")]
     pub method: Method,
     /// How often each query is trained on [default: what makes 300 steps, at most 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -78,7 +80,7 @@ pub struct Arguments {
     /// Mined negatives of each query, beside the other queries' answers
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(..=16))]
     pub negatives: u32,
-    /// The highest learning rate [default: 5e-5, or 5e-4 for lora]
+    /// The highest learning rate [default: 5e-5; 5e-4 for lora, 2e-3 for an adapter]
     #[arg(long, value_name = "RATE")]
     pub learning_rate: Option<f32>,
     /// How likely numbers inside are dropped while training
@@ -90,9 +92,9 @@ pub struct Arguments {
     /// What chance is drawn from
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Training ends after that time: 10m, 2h, 90s
+    /// Training ends after that time (10m, 2h, 90s), and auto begins no other method
     #[arg(long, value_name = "TIME", value_parser = time)]
-    pub time: Option<Duration>,
+    pub budget: Option<Duration>,
     /// Sentence pairs with scores that must not get worse: sentence1, sentence2, score [default: English definitions]
     #[arg(long, value_name = "FILE")]
     pub general: Option<PathBuf>,
@@ -119,6 +121,7 @@ fn time(typed: &str) -> Result<Duration, String> {
 struct TunedObject<'a> {
     accepted: bool,
     verdict: String,
+    method: Option<&'a str>,
     queries: usize,
     ndcg: Option<[f64; 2]>,
     gain: Option<Interval>,
@@ -154,8 +157,8 @@ pub fn run(
         Some(rate) => tuning.learning_rate(rate),
         None => tuning,
     };
-    let tuning = match arguments.time {
-        Some(time) => tuning.time(time),
+    let tuning = match arguments.budget {
+        Some(time) => tuning.budget(time),
         None => tuning,
     };
     let tuning = match &arguments.general {
@@ -165,11 +168,16 @@ pub fn run(
     let shown = output;
     let report = tuning
         .progress(|progress| {
-            if stage != Some(progress.stage) {
-                stage = Some(progress.stage);
+            if stage != Some((progress.stage, progress.method)) {
+                stage = Some((progress.stage, progress.method));
                 meter.finish();
                 meter = Meter::start(progress.total, shown);
-                shown.note(format_args!("{}", progress.stage));
+                match progress.stage {
+                    Stage::Train => {
+                        shown.note(format_args!("training, method {}", progress.method))
+                    }
+                    stage => shown.note(format_args!("{stage}")),
+                }
             }
             let words = match (progress.stage, progress.loss, progress.tokens_per_second) {
                 (Stage::Train, Some(loss), Some(speed)) => format!(
@@ -263,6 +271,7 @@ fn print(report: &Report, arguments: &Arguments, output: &mut Output) -> Result<
         output.object(&TunedObject {
             accepted,
             verdict: report.verdict.to_string(),
+            method: report.chosen.map(|at| report.attempts[at].method.as_str()),
             queries: report.sizes.test,
             ndcg: test.map(|test| test.ndcg),
             gain: test.map(|test| test.gain),
@@ -296,9 +305,20 @@ fn print(report: &Report, arguments: &Arguments, output: &mut Output) -> Result<
             "general", general.old, general.new, general.measure
         ))?;
     }
-    output.line(format_args!("{}", report.verdict))?;
-    if let Some(why) = &report.course.stopped {
-        output.note(format_args!("training ended early: {why}"));
+    match report.chosen.map(|at| &report.attempts[at]) {
+        Some(attempt) => output.line(format_args!(
+            "{}, method {}",
+            report.verdict, attempt.method
+        ))?,
+        None => output.line(format_args!("{}", report.verdict))?,
+    }
+    for attempt in &report.attempts {
+        if let Some(why) = &attempt.course.stopped {
+            output.note(format_args!(
+                "training {} ended early: {why}",
+                attempt.method
+            ));
+        }
     }
     let out = arguments.out.display();
     match accepted {
