@@ -1,6 +1,6 @@
 //! Runs the binary; folders and databases to run it on.
 
-use std::io::Write as _;
+use std::io::{Cursor, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -98,6 +98,13 @@ pub fn binary_alone() -> Command {
     }
     command.stdin(Stdio::null());
     command
+}
+
+/// Unpacks the tiny models into a folder.
+pub fn unpack_models(folder: &Path) {
+    let archive = include_bytes!("../golden/models.zip");
+    let mut archive = zip::ZipArchive::new(Cursor::new(&archive[..])).expect("an archive");
+    archive.extract(folder).expect("unpacked");
 }
 
 fn encoder_is_there() {

@@ -13,6 +13,7 @@
 //! | `opening.rs` | databases that are missing, foreign, newer, locked, or of another encoder |
 //! | `migrate.rs` | migrate |
 //! | `evaluation.rs` | eval |
+//! | `tuning.rs` | tune |
 //! | `setting_up.rs` | setup, doctor, demo |
 
 #![cfg(feature = "cli")]
@@ -30,3 +31,4 @@ mod moving;
 mod opening;
 mod query;
 mod setting_up;
+mod tuning;

@@ -2,21 +2,12 @@
 //! it has bytes to show.
 
 use std::fs;
-use std::io::Cursor;
-use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use crate::command::{Place, Ran};
+use crate::command::{Place, Ran, unpack_models};
 
 const LIMIT_MIB: u64 = 64;
-
-/// Unpacks the tiny models; that of 32 components and 64 positions makes a passage of 61 bytes.
-fn unpack_models(folder: &Path) {
-    let archive = include_bytes!("../golden/models.zip");
-    let mut archive = zip::ZipArchive::new(Cursor::new(&archive[..])).expect("an archive");
-    archive.extract(folder).expect("unpacked");
-}
 
 /// Ingests a file under the limit; what came of it, and the process's peak in MiB.
 fn ingest(place: &Place, file: &str) -> (Ran, u64) {
@@ -50,6 +41,7 @@ fn watch(child: &mut Child) -> u64 {
 #[test]
 fn the_limit_of_memory_holds_on_pathological_input() {
     let place = Place::empty();
+    // That of 32 components and 64 positions makes a passage of 61 bytes.
     unpack_models(&place.path(""));
     // Punctuation without a space: each byte is a token.
     place.write("little.txt", "!");

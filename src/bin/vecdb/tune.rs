@@ -215,18 +215,17 @@ fn examples(arguments: &Arguments, global: &Global) -> Result<Examples, Failure>
 }
 
 fn documents(arguments: &Arguments, global: &Global) -> Result<Vec<Document>, Failure> {
-    Ok(match &arguments.documents {
-        Some(path) => Sources::new()
-            .path(path)
-            .plan()?
-            .documents()
-            .collect::<Result<_, _>>()?,
-        None if global.db.is_some() || arguments.pairs.is_none() => global
-            .collection_for_reading()?
-            .documents()
-            .collect::<Result<_, _>>()?,
-        None => Vec::new(),
-    })
+    if let Some(path) = &arguments.documents {
+        let documents = Sources::new().path(path).plan()?.documents();
+        return Ok(documents.collect::<Result<_, _>>()?);
+    }
+    // Pairs bring their texts, whatever database the environment names.
+    let typed = global.db.is_some() && !global.db_from_environment;
+    if typed || arguments.pairs.is_none() {
+        let documents = global.collection_for_reading()?.documents();
+        return Ok(documents.collect::<Result<_, _>>()?);
+    }
+    Ok(Vec::new())
 }
 
 fn from_folder(folder: &Path, arguments: &Arguments) -> Result<Examples, Failure> {

@@ -1,0 +1,104 @@
+//! tune, on a tiny model.
+
+use crate::command::{Place, Ran, binary, unpack_models};
+
+const WORDS: [&str; 12] = [
+    "river", "window", "bees", "doctor", "garden", "keep", "letter", "night", "reads", "winter",
+    "sea", "end",
+];
+
+/// Pairs in which letters stand for words; `answer` says whose words a query's letters are told to mean.
+fn pairs(place: &Place, answer: impl Fn(usize) -> usize) {
+    let (mut queries, mut texts) = (Vec::new(), Vec::new());
+    for first in 0..12 {
+        for second in 0..first {
+            for third in 0..second {
+                let words = [first, second, third];
+                texts.push(words.map(|at| WORDS[at]).join(" "));
+                let letters = words.map(|at| char::from(b'a' + at as u8).to_string());
+                queries.push(letters.join(" "));
+            }
+        }
+    }
+    let lines = queries.iter().enumerate().map(|(at, query)| {
+        let pair = serde_json::json!({"query": query, "positive": texts[answer(at)]});
+        format!("{pair}\n")
+    });
+    place.write("pairs.jsonl", &lines.collect::<String>());
+}
+
+/// Without a database, whose documents would be the collection.
+fn tune(place: &Place, line: &str) -> Ran {
+    let mut command = binary();
+    command
+        .current_dir(place.path(""))
+        .args(line.split_whitespace());
+    command.output().expect("the binary starts").into()
+}
+
+const TUNE: &str = "--model bert tune --pairs pairs.jsonl --out tuned --method all --epochs 20 --batch 32 --learning-rate 2e-3";
+
+#[test]
+fn a_model_that_is_better_is_written_and_told() {
+    let place = Place::empty();
+    unpack_models(&place.path(""));
+    pairs(&place, |at| at);
+    let tuned = tune(&place, &format!("{TUNE} --json")).exits(0).object();
+    assert_eq!(
+        (&tuned["accepted"], &tuned["method"]),
+        (&true.into(), &"all".into())
+    );
+    assert!(
+        tuned["gain"]["low"].as_f64().expect("a number") > 0.1,
+        "{tuned}"
+    );
+    assert!(place.path("tuned/tuning.html").is_file() && !place.path("tuned.tuning").exists());
+
+    // It is a model like others, and knows what was learnt.
+    place.write("notes.jsonl", "{\"id\": \"1\", \"text\": \"river doctor sea\"}\n{\"id\": \"2\", \"text\": \"end night bees\"}\n");
+    place.run("--model tuned ingest notes.jsonl -q").exits(0);
+    let hits = place
+        .run_args(["--model", "tuned", "query", "a d k", "--json"])
+        .exits(0);
+    assert_eq!(hits.objects()[0]["id"], "1");
+    tune(&place, TUNE).fails_saying(&["tuned is there already"]);
+}
+
+#[test]
+fn a_model_that_is_not_better_is_not_written() {
+    let place = Place::empty();
+    unpack_models(&place.path(""));
+    pairs(&place, |at| (at * 89 + 17) % 220);
+    let ran = tune(&place, TUNE).exits(1);
+    assert!(ran.out.contains("refused: "), "{}", ran.out);
+    ran.says(&["nothing was changed", "tuned/tuning.html"]);
+    assert!(place.path("tuned/tuning.json").is_file());
+    assert!(!place.path("tuned/model.safetensors").exists());
+}
+
+#[test]
+fn what_cannot_be_learnt_from_is_told() {
+    let place = Place::empty();
+    place.write("few.csv", "query,positive\nred,an apple\n");
+    place.write("empty.txt", "\n");
+    for (line, words) in [
+        (
+            "tune --pairs few.csv --out tuned",
+            &["cannot tune", "at least"][..],
+        ),
+        ("tune --pairs none.csv --out tuned", &["none.csv"]),
+        ("tune nowhere --out tuned", &["nowhere", "--pairs"]),
+        ("tune --out tuned", &["database"]),
+    ] {
+        tune(&place, line).fails_saying(words);
+    }
+    for line in [
+        "tune --pairs few.csv --out tuned --method magic",
+        "tune --pairs few.csv --out tuned --budget soon",
+        "tune --pairs few.csv --out tuned --batch 1",
+        "tune --pairs few.csv",
+    ] {
+        tune(&place, line).exits(2).says(&["error:"]);
+    }
+    assert!(!place.path("tuned").exists() && !place.path("tuned.tuning").exists());
+}
