@@ -46,7 +46,7 @@ def vecdb(arguments, file, folder):
     if ran.returncode not in (0, 1):
         raise SystemExit(f"vecdb: exit code {ran.returncode}")
     with open(os.path.join(out, "tuning.json"), encoding="utf-8") as report:
-        course = json.load(report)["course"]
+        course = json.load(report)["attempts"][0]["course"]
     return {"tokens": course["tokens"] / course["seconds"], "loss": course["losses"][0][1]}
 
 

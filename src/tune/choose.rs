@@ -12,11 +12,11 @@ use crate::encoder::{Adapter, Encoder, Window};
 use crate::error::Result;
 use crate::random::Random;
 
-/// Parts of the way that are tried; the first is where it begins.
-const PARTS: [f32; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
+/// Parts of the way that are tried.
+const PARTS: [f32; 4] = [0.25, 0.5, 0.75, 1.0];
 /// Development queries that are asked, and documents that they are asked of.
 const MAX_QUERIES: usize = 300;
-const MAX_DOCUMENTS: usize = 2_000;
+const MAX_DOCUMENTS: usize = 1_000;
 /// Hits of the old encoder that are among these documents.
 const HITS: usize = 10;
 
@@ -26,6 +26,8 @@ pub(super) struct Development<'a> {
     examples: &'a Examples,
     /// Of each text's window: the queries', the documents', the general set's.
     windows: Vec<Window>,
+    /// Their vectors as they were, `[windows, dimension]`.
+    before: Vec<f32>,
     documents: Vec<usize>,
     general: &'a General,
 }
@@ -33,7 +35,7 @@ pub(super) struct Development<'a> {
 /// What was tried, and what is best.
 pub(super) struct Choice {
     /// None if nothing is better than where it began.
-    pub best: Option<Step>,
+    pub best: Option<Tried>,
     pub tried: Vec<Step>,
 }
 
@@ -79,7 +81,12 @@ impl<'a> Development<'a> {
         for text in &general.texts {
             windows.push(encoder.windows(None, text)?.swap_remove(0));
         }
+        let before = encoder.encode(&windows)?;
+        let before = before
+            .iter()
+            .flat_map(|vector| vector.as_slice().iter().copied());
         Ok(Self {
+            before: before.collect(),
             asked,
             examples,
             windows,
@@ -94,11 +101,9 @@ impl<'a> Development<'a> {
         at < self.asked.len() || general.contains(&at) && self.general.asks(at - general.start)
     }
 
-    /// How good it is to go so far.
-    fn measure(&self, way: &Way<'_>, part: f32) -> Result<Step> {
-        let windows: Vec<&Window> = self.windows.iter().collect();
-        let mut vectors = way.vectors(part, &windows, |at| self.asks(at))?;
-        let dimension = vectors.len() / windows.len().max(1);
+    /// How good these vectors of the windows are, `[windows, dimension]`.
+    fn measure(&self, part: f32, mut vectors: Vec<f32>) -> Tried {
+        let dimension = vectors.len() / self.windows.len().max(1);
         for vector in vectors.chunks_exact_mut(dimension) {
             let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
             vector.iter_mut().for_each(|x| *x /= length);
@@ -124,26 +129,64 @@ impl<'a> Development<'a> {
             })
             .collect();
         let values = measure(&self.asked, &self.examples.documents, &answers);
-        Ok(Step {
-            part,
-            ndcg: values.iter().map(|value| value[0]).sum::<f64>() / values.len().max(1) as f64,
-            general: self.general.points(general),
-        })
+        let values: Vec<f64> = values.iter().map(|value| value[0]).collect();
+        Tried {
+            step: Step {
+                part,
+                ndcg: values.iter().sum::<f64>() / values.len().max(1) as f64,
+                general: self.general.points(general),
+            },
+            values,
+        }
     }
 
-    /// The part of the way that is best for the development queries among those that forget little, and all that was tried.
-    /// No way at all if none is better than none.
+    /// Tries parts of the way. Among those that forget little and are better than none, the shortest counts that is as good as
+    /// the best, within its standard error (Breiman et al. 1984, section 3.4.3): few development queries would else choose by chance.
     pub fn choose(&self, way: &Way<'_>) -> Result<Choice> {
-        let tried = PARTS.map(|part| self.measure(way, part));
-        let tried = tried.into_iter().collect::<Result<Vec<Step>>>()?;
-        let (before, after) = (&tried[0], &tried[1..]);
-        let fit = after.iter().filter(|step| {
-            step.general.is_finite()
-                && step.general >= before.general - self.general.allowed()
-                && step.ndcg > before.ndcg
-        });
-        let best = fit.max_by(|a, b| a.ndcg.total_cmp(&b.ndcg)).copied();
-        Ok(Choice { best, tried })
+        let mut all = vec![self.measure(0.0, self.before.clone())];
+        for part in PARTS {
+            all.push(self.measure(part, way.vectors(part, self)?));
+        }
+        let (before, after) = (&all[0].step, &all[1..]);
+        let fit: Vec<&Tried> = after
+            .iter()
+            .filter(|Tried { step, .. }| {
+                step.general.is_finite()
+                    && step.general >= before.general - self.general.allowed()
+                    && step.ndcg > before.ndcg
+            })
+            .collect();
+        let best = fit
+            .iter()
+            .max_by(|a, b| a.step.ndcg.total_cmp(&b.step.ndcg));
+        let shortest = best.and_then(|best| fit.iter().find(|tried| !best.is_better_than(tried)));
+        Ok(Choice {
+            best: shortest.map(|&tried| tried.clone()),
+            tried: all.iter().map(|tried| tried.step).collect(),
+        })
+    }
+}
+
+/// What was tried, with the nDCG@10 of each development query.
+#[derive(Clone)]
+pub(super) struct Tried {
+    pub step: Step,
+    values: Vec<f64>,
+}
+
+impl Tried {
+    /// Beyond the standard error of the mean difference.
+    pub fn is_better_than(&self, other: &Self) -> bool {
+        let gains: Vec<f64> = self
+            .values
+            .iter()
+            .zip(&other.values)
+            .map(|(a, b)| a - b)
+            .collect();
+        let count = gains.len().max(2) as f64;
+        let mean = gains.iter().sum::<f64>() / count;
+        let squares = gains.iter().map(|gain| (gain - mean).powi(2)).sum::<f64>();
+        mean > (squares / (count - 1.0) / count).sqrt()
     }
 }
 
@@ -154,11 +197,7 @@ pub(super) enum Way<'a> {
         old: &'a Numbers,
         new: &'a Numbers,
     },
-    Adapter {
-        trunk: &'a Trunk,
-        weights: &'a Numbers,
-        adapter: &'a Adapter,
-    },
+    Adapter(&'a Adapter),
 }
 
 /// What a model is to be made of.
@@ -172,30 +211,24 @@ impl Way<'_> {
     pub fn at(&self, part: f32) -> Learnt {
         match self {
             Self::Weights { old, new, .. } => Learnt::Weights(between(old, new, part)),
-            Self::Adapter { adapter, .. } => Learnt::Adapter(part_of(adapter, part)),
+            Self::Adapter(adapter) => Learnt::Adapter(part_of(adapter, part)),
         }
     }
 
-    /// The vectors of windows there, not of length 1.
-    fn vectors(
-        &self,
-        part: f32,
-        windows: &[&Window],
-        asks: impl Fn(usize) -> bool,
-    ) -> Result<Vec<f32>> {
+    /// The vectors of the windows there.
+    fn vectors(&self, part: f32, development: &Development<'_>) -> Result<Vec<f32>> {
         match self {
-            Self::Weights { trunk, old, new } => Ok(trunk
-                .forward(&between(old, new, part), windows, None, false)?
-                .vectors),
-            Self::Adapter {
-                trunk,
-                weights,
-                adapter,
-            } => {
+            Self::Weights { trunk, old, new } => {
+                let windows: Vec<&Window> = development.windows.iter().collect();
+                let weights = between(old, new, part);
+                Ok(trunk.forward(&weights, &windows, None, false)?.vectors)
+            }
+            Self::Adapter(adapter) => {
                 let adapter = part_of(adapter, part);
-                let mut vectors = trunk.forward(weights, windows, None, false)?.vectors;
-                let rows = vectors.chunks_exact_mut(trunk.dimension()).enumerate();
-                for (_, row) in rows.filter(|(at, _)| asks(*at)) {
+                let mut vectors = development.before.clone();
+                let dimension = vectors.len() / development.windows.len().max(1);
+                let rows = vectors.chunks_exact_mut(dimension).enumerate();
+                for (_, row) in rows.filter(|(at, _)| development.asks(*at)) {
                     row.copy_from_slice(&adapter.apply(row));
                 }
                 Ok(vectors)

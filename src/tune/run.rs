@@ -8,7 +8,7 @@ use std::time::Instant;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::adapt;
-use super::choose::{Choice, Development, Learnt, Way};
+use super::choose::{Choice, Development, Learnt, Tried, Way};
 use super::data::{Example, Examples};
 use super::gate::paired;
 use super::general::General;
@@ -16,7 +16,7 @@ use super::index::Index;
 use super::lessons::{self, Lesson};
 use super::lora::Adaptation;
 use super::options::{Callback, Method, Progress, Stage, Tuning};
-use super::report::{self, Attempt, Report, Sizes, Step, Test, Verdict};
+use super::report::{self, Attempt, Report, Sizes, Test, Verdict};
 use super::split::{Split, shuffle};
 use super::teacher::Tokens;
 use super::train::{self, Settings};
@@ -75,7 +75,7 @@ impl Tuning<'_> {
             None => General::definitions(),
         };
         // A model that cannot be trained is told before anything is done.
-        let judge = self.trunk(&encoder, Method::Layers(1))?;
+        let judge = trunk(self.dropout, self.memory, &encoder, Method::Layers(1))?;
         let work = Work::open(target, &encoder, examples)?;
         let progress = &mut self.progress;
 
@@ -114,7 +114,7 @@ impl Tuning<'_> {
 
         let name = self.name(&encoder, examples);
         let end = self.time.map(|time| Instant::now() + time);
-        let (mut attempts, mut best) = (Vec::new(), None::<(usize, Step, Learnt)>);
+        let (mut attempts, mut best) = (Vec::new(), None::<(usize, Tried, Learnt)>);
         for method in self.method.each() {
             if !attempts.is_empty() && end.is_some_and(|end| Instant::now() >= end) {
                 break;
@@ -127,12 +127,13 @@ impl Tuning<'_> {
             let checkpoint = (checkpoint.as_path(), name.as_str());
             let (attempt, learnt) =
                 self.attempt(method, &encoder, &lessons, &settings, checkpoint, &chooser)?;
-            if let (Some(step), Some(learnt)) = (attempt.best, learnt)
+            // The cheaper one stays unless this one is better beyond chance.
+            if let Some((tried, learnt)) = learnt
                 && best
                     .as_ref()
-                    .is_none_or(|(_, best, _)| step.ndcg > best.ndcg)
+                    .is_none_or(|(_, best, _)| tried.is_better_than(best))
             {
-                best = Some((attempts.len(), step, learnt));
+                best = Some((attempts.len(), tried, learnt));
             }
             attempts.push(attempt);
         }
@@ -200,8 +201,7 @@ impl Tuning<'_> {
         settings: &Settings,
         checkpoint: (&Path, &str),
         chooser: &Development<'_>,
-    ) -> Result<(Attempt, Option<Learnt>)> {
-        let (trunk, old) = self.trunk(encoder, method)?;
+    ) -> Result<(Attempt, Option<(Tried, Learnt)>)> {
         let progress = &mut self.progress;
         let told = |done: train::Done| {
             progress(&Progress {
@@ -213,15 +213,13 @@ impl Tuning<'_> {
                 tokens_per_second: Some(done.tokens_per_second),
             })
         };
-        let (adapter, new, course);
+        let (adapter, trained, new, course);
         let way = if let Method::Adapter(rank) = method {
             (adapter, course) = adapt::learn(encoder, rank, lessons, settings, told)?;
-            Way::Adapter {
-                trunk: &trunk,
-                weights: &old,
-                adapter: &adapter,
-            }
+            Way::Adapter(&adapter)
         } else {
+            trained = trunk(self.dropout, self.memory, encoder, method)?;
+            let (trunk, old) = &trained;
             let shapes = trunk.trained().clone();
             let adaptation = match method {
                 Method::LowRank(rank) => Adaptation::LowRank {
@@ -234,10 +232,10 @@ impl Tuning<'_> {
                     shapes,
                 },
             };
-            (new, course) = train::train(&trunk, &adaptation, lessons, settings, checkpoint, told)?;
+            (new, course) = train::train(trunk, &adaptation, lessons, settings, checkpoint, told)?;
             Way::Weights {
-                trunk: &trunk,
-                old: &old,
+                trunk,
+                old,
                 new: &new,
             }
         };
@@ -249,22 +247,13 @@ impl Tuning<'_> {
             learning_rate: settings.rate,
             course,
             tried,
-            best,
+            best: best.as_ref().map(|best| best.step),
         };
-        Ok((attempt, best.map(|step| way.at(step.part))))
-    }
-
-    fn trunk(&self, encoder: &Encoder, method: Method) -> Result<(Trunk, Numbers)> {
-        let layers = encoder.layers("cannot be trained; that takes")?;
-        encoder.trunk(Scope {
-            first_layer: match method {
-                Method::Layers(count) => layers.saturating_sub(count),
-                _ => 0,
-            },
-            tables: false,
-            dropout: self.dropout,
-            memory: self.memory,
-        })
+        let learnt = best.map(|best| {
+            let learnt = way.at(best.step.part);
+            (best, learnt)
+        });
+        Ok((attempt, learnt))
     }
 
     fn settings(&self, method: Method, lessons: usize, dimension: usize) -> Settings {
@@ -316,6 +305,25 @@ impl Tuning<'_> {
         examples.questions.iter().for_each(|question| add(question));
         format!("{:032x}", hash.digest128())
     }
+}
+
+/// The network as a method trains it, and the weights that it starts from.
+fn trunk(
+    dropout: f32,
+    memory: usize,
+    encoder: &Encoder,
+    method: Method,
+) -> Result<(Trunk, Numbers)> {
+    let layers = encoder.layers("cannot be trained; that takes")?;
+    encoder.trunk(Scope {
+        first_layer: match method {
+            Method::Layers(count) => layers.saturating_sub(count),
+            _ => 0,
+        },
+        tables: false,
+        dropout,
+        memory,
+    })
 }
 
 /// So many of the questions, by chance.

@@ -193,7 +193,10 @@ fn of_several_methods_the_development_queries_choose_the_best() {
     assert_eq!(methods, ["adapter:16", "layers:3", "all"]);
     let best = |at: usize| report.attempts[at].best.map_or(0.0, |best| best.ndcg);
     let chosen = report.chosen.expect("one is chosen");
-    assert!((0..3).all(|at| best(at) <= best(chosen)));
+    assert!(
+        (0..chosen).all(|at| best(at) < best(chosen)),
+        "a cheaper one would do"
+    );
     assert_eq!(report.verdict, Verdict::Accepted);
     // No time: the first alone, and not to its end.
     let none = tuning().method(Method::Auto).budget(Duration::ZERO);
