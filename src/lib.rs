@@ -11,7 +11,8 @@
 //!
 //! It is not a distributed system, and not a store for documents that nobody searches by meaning.
 //!
-//! Four stages know nothing of each other: `ingest`, `encoder`, `segment`, `store`. `database` joins them. `error`,
+//! Four stages know nothing of each other: `ingest`, `encoder`, `segment`, `store`. `database` joins them, `eval` measures and
+//! `tune` teaches the encoder. `error`,
 //! `document`, `vector`, `filter`, `scratch` and `home` are leaves that all may use.
 //!
 #![cfg_attr(

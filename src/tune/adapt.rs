@@ -190,8 +190,8 @@ mod tests {
                 .sum()
         };
         let told = gradients(&adapter, &[&query], &factors);
-        for at in 0..10 {
-            for name in [UP, DOWN] {
+        for name in [UP, DOWN] {
+            for (at, told) in told[name].iter().enumerate() {
                 let moved = |by: f32| {
                     let mut moved = adapter.clone();
                     match name {
@@ -201,7 +201,7 @@ mod tests {
                     loss(&moved)
                 };
                 let seen = (moved(0.01) - moved(-0.01)) / 0.02;
-                assert!((seen - told[name][at]).abs() < 1e-3, "{name} {at}");
+                assert!((seen - told).abs() < 1e-3, "{name} {at}");
             }
         }
     }

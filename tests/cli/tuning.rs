@@ -24,7 +24,7 @@ fn pairs(place: &Place, answer: impl Fn(usize) -> usize) {
         let pair = serde_json::json!({"query": query, "positive": texts[answer(at)]});
         format!("{pair}\n")
     });
-    place.write("pairs.jsonl", &lines.collect::<String>());
+    place.write("pairs.jsonl", lines.collect::<String>());
 }
 
 /// Without a database, whose documents would be the collection.
