@@ -27,6 +27,7 @@
 //! | `general.rs` | what is not to be forgotten |
 //! | `gate.rs` | is the gain one? |
 //! | `report.rs` | what is told of it |
+//! | `work.rs` | the folder of what is in progress |
 //! | `run.rs` | all of it in order |
 //!
 //! ```no_run
@@ -61,6 +62,7 @@ mod teacher;
 #[cfg(test)]
 mod tests;
 mod train;
+mod work;
 
 pub use data::{Example, Examples};
 pub use gate::Interval;

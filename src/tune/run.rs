@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use xxhash_rust::xxh3::Xxh3Default;
@@ -20,6 +20,7 @@ use super::report::{self, Attempt, Report, Sizes, Test, Verdict};
 use super::split::{Split, shuffle};
 use super::teacher::Tokens;
 use super::train::{self, Settings};
+use super::work::Work;
 use crate::encoder::trunk::{Numbers, Scope, Trunk};
 use crate::encoder::{Encoder, EncoderOptions};
 use crate::error::{Error, Result};
@@ -76,7 +77,8 @@ impl Tuning<'_> {
         };
         // A model that cannot be trained is told before anything is done.
         let judge = trunk(self.dropout, self.memory, &encoder, Method::Layers(1))?;
-        let work = Work::open(target, &encoder, examples)?;
+        let name = self.name(&encoder, examples);
+        let work = Work::open(target, &name, &encoder, examples)?;
         let progress = &mut self.progress;
 
         let documents = &examples.documents;
@@ -112,7 +114,6 @@ impl Tuning<'_> {
         let development = chosen_by.len();
         let chooser = Development::new(examples, chosen_by, &general, &index, &encoder, self.seed)?;
 
-        let name = self.name(&encoder, examples);
         let end = self.time.map(|time| Instant::now() + time);
         let (mut attempts, mut best) = (Vec::new(), None::<(usize, Tried, Learnt)>);
         for method in self.method.each() {
@@ -421,78 +422,5 @@ fn verdict(test: &Test, general: Option<&report::General>) -> Verdict {
             general.allowed
         )),
         _ => Verdict::Accepted,
-    }
-}
-
-/// The folder of what is in progress.
-struct Work(PathBuf);
-
-impl Work {
-    fn open(target: &Path, encoder: &Encoder, examples: &Examples) -> Result<Self> {
-        let mut name = target.file_name().unwrap_or_default().to_owned();
-        name.push(".tuning");
-        let folder = target.with_file_name(name);
-        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-        let work = Self(folder);
-        work.check_room(encoder, examples)?;
-        Ok(work)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// Is there room for two indexes, the model twice (safetensors and ONNX), and the checkpoint with its successor?
-    fn check_room(&self, encoder: &Encoder, examples: &Examples) -> Result<()> {
-        let text: usize = examples
-            .documents
-            .iter()
-            .map(|document| document.text.len())
-            .sum();
-        // A window has some 800 bytes of text; a passage takes its vector, its codes, and the text compressed with its index.
-        let passages = examples.documents.len() + text / 800;
-        let index = passages * (8 * encoder.dimension() + 512) + text;
-        let weights =
-            fs::metadata(encoder.folder().join("model.safetensors")).map_or(0, |file| file.len());
-        let needed = 2 * index as u64 + 8 * weights;
-        match fs4::available_space(&self.0) {
-            Ok(free) if free < needed => Err(Error::Tune {
-                what: format!(
-                    "it needs up to {} MB beside the new model's folder, and {} has {} MB free",
-                    needed / 1_000_000,
-                    self.0.display(),
-                    free / 1_000_000
-                ),
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Stores the report, with the model if it is accepted, and clears up.
-    fn finish(
-        self,
-        mut report: Report,
-        target: &Path,
-        start: Instant,
-        model: Option<&Path>,
-    ) -> Result<Report> {
-        report.seconds = start.elapsed().as_secs_f64();
-        let folder = self.path("result");
-        match model {
-            Some(model) if report.verdict == Verdict::Accepted => {
-                fs::rename(model, &folder).map_err(Error::io("rename", model))?;
-            }
-            _ => fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?,
-        }
-        for (name, text) in [
-            ("tuning.json", report.to_json()),
-            ("tuning.html", report.to_html()),
-        ] {
-            let path = folder.join(name);
-            fs::write(&path, text).map_err(Error::io("write", &path))?;
-        }
-        fs::rename(&folder, target).map_err(Error::io("rename", &folder))?;
-        fs::remove_dir_all(&self.0).map_err(Error::io("remove", &self.0))?;
-        Ok(report)
     }
 }

@@ -297,7 +297,6 @@ fn a_training_that_was_stopped_goes_on_to_the_same_model() {
         folder.path().join("parts.tuning/checkpoint all").is_file()
             && !folder.path().join("parts").exists()
     );
-    // A state that is not what was written is not gone on from.
     let mut steps = 0;
     let count = |progress: &Progress| {
         steps += u64::from(progress.stage == Stage::Train);
@@ -310,6 +309,30 @@ fn a_training_that_was_stopped_goes_on_to_the_same_model() {
         .expect("runs");
     assert_eq!(parts.tuned, whole.tuned);
     assert_eq!(steps, parts.attempts[0].course.steps as u64 - 7);
+
+    // Other data begins anew, and a folder that is something else stays.
+    assert!(matches!(run("other", 7), Err(Error::Cancelled)));
+    let mut fewer = examples.clone();
+    fewer.documents.truncate(219);
+    fewer.examples.truncate(219);
+    let (mut steps, other) = (0, folder.path().join("other"));
+    let count = |progress: &Progress| {
+        steps += u64::from(progress.stage == Stage::Train);
+        ControlFlow::Continue(())
+    };
+    let report = tuning()
+        .epochs(4)
+        .progress(count)
+        .run(&options(), &fewer, &other)
+        .expect("runs");
+    assert_eq!(steps, report.attempts[0].course.steps as u64);
+    fs::create_dir(folder.path().join("mine.tuning")).expect("made");
+    let error = run("mine", u64::MAX).expect_err("not ours");
+    assert!(
+        error.to_string().contains("no unfinished tuning"),
+        "{error}"
+    );
+    assert!(folder.path().join("mine.tuning").is_dir());
 }
 
 #[test]
