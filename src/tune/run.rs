@@ -99,6 +99,8 @@ impl Tuning<'_> {
             let told = |done| tell(progress, Stage::Mine, done as u64, total);
             lessons::teach(examples, &questions, &index, &encoder, &mut tokens, told)?
         };
+        // It has kept what its frozen layers gave.
+        drop(judge);
         let mut lessons = lessons;
         let mut chosen_by: Vec<&Example> = split
             .development
@@ -165,7 +167,7 @@ impl Tuning<'_> {
             );
             return work.finish(report, target, start, None);
         };
-        drop((lessons, judge));
+        drop(lessons);
 
         let model = work.path("model");
         let new_encoder = write(&encoder, &learnt, &model, options)?;
