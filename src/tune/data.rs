@@ -132,6 +132,25 @@ impl Examples {
     }
 }
 
+impl Examples {
+    /// Does every query have an answer that is there?
+    pub(super) fn check(&self) -> Result<()> {
+        let there = |place: &usize| *place < self.documents.len();
+        for example in self.examples.iter().chain(&self.held_out) {
+            let all = example.positives.iter().chain(&example.negatives);
+            if example.positives.is_empty() || !all.clone().all(there) {
+                return Err(Error::Tune {
+                    what: format!(
+                        "the query {:?} has no answer in the collection, or names a document that is not there",
+                        example.query
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The queries that have a relevant document in a file of judgements.
 fn judged(documents: &[Document], queries: &[Query], path: &Path) -> Result<Vec<Example>> {
     let qrels = Qrels::read(path)?;

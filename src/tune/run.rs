@@ -44,8 +44,8 @@ impl Tuning<'_> {
     /// goes when it is done; after a kill the same call goes on from there.
     ///
     /// # Errors
-    /// [`Error::Tune`] for too few queries, a query in both parts, or a folder that is there already; [`Error::Model`] for a
-    /// model that cannot be trained; [`Error::Cancelled`]; [`Error::Io`], [`Error::Encode`] and those of
+    /// [`Error::Tune`] for too few queries, one without an answer, parts that share too many, or a folder that is there already;
+    /// [`Error::Model`] for a model that cannot be trained; [`Error::Cancelled`]; [`Error::Io`], [`Error::Encode`] and those of
     /// [`Collection::ingest`](crate::Collection::ingest). Nothing is changed then.
     pub fn run(
         mut self,
@@ -59,6 +59,7 @@ impl Tuning<'_> {
                 what: format!("{} is there already; name a new folder", target.display()),
             });
         }
+        examples.check()?;
         let start = Instant::now();
         let options = encoder;
         let encoder = Encoder::open(options)?;

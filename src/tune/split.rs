@@ -9,6 +9,8 @@ use crate::random::Random;
 /// The fewest queries that are learnt from, and the fewest that are asked to tell whether it helped.
 const MIN_TRAIN: usize = 32;
 const MIN_TEST: usize = 20;
+/// The fewest that choose how far to go.
+const MIN_DEVELOPMENT: usize = 4;
 /// Of all queries that many hundredths are for development, and for the test.
 const DEVELOPMENT: usize = 10;
 const TEST: usize = 20;
@@ -104,6 +106,7 @@ impl Split {
         split.check(
             examples.held_out.len().max(examples.examples.len()),
             questions.len(),
+            MIN_DEVELOPMENT,
         )?;
         Ok((split, questions))
     }
@@ -131,14 +134,15 @@ impl Split {
             test,
             left_out,
         };
-        split.check(examples.len(), split.train.len())?;
+        split.check(examples.len(), split.train.len(), split.development.len())?;
         Ok(split)
     }
 
-    /// Is there enough to learn from and to test with?
-    fn check(&self, queries: usize, train: usize) -> Result<()> {
+    /// Is there enough to learn from, to choose by, and to test with?
+    fn check(&self, queries: usize, train: usize, development: usize) -> Result<()> {
         for (part, least, what) in [
             (train, MIN_TRAIN, "learn from"),
+            (development, MIN_DEVELOPMENT, "choose by"),
             (self.test.len(), MIN_TEST, "test with"),
         ] {
             if part < least {
@@ -167,7 +171,7 @@ fn part(
     let (mut taken, mut rest) = (Vec::new(), Vec::new());
     for group in groups {
         // One large group does not fill a part alone: a gain there would be that of one subject.
-        let fits = taken.len() + group.len() <= wanted && group.len() * 5 <= wanted.max(5);
+        let fits = taken.len() + group.len() <= wanted && group.len() * 2 <= wanted.max(2);
         if fits { &mut taken } else { &mut rest }.extend(group);
     }
     taken.sort_unstable();
@@ -293,6 +297,15 @@ mod tests {
             .collect();
         let error = Split::by_chance(&examples, 1).expect_err("too few");
         assert!(error.to_string().contains("at least"), "{error}");
+        // Five queries an answer are groups that still fit.
+        let fives: Vec<Example> = (0..200)
+            .map(|at| example(&format!("q{at}"), &[at / 5]))
+            .collect();
+        let split = Split::by_chance(&fives, 1).expect("enough");
+        assert!(
+            split.test.len() >= 35 && split.development.len() >= 10,
+            "{split:?}"
+        );
         let same: Vec<Example> = (0..400)
             .map(|at| example(&format!("q{at}"), &[0]))
             .collect();

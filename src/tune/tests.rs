@@ -378,6 +378,11 @@ fn what_cannot_be_tuned_is_told_and_nothing_is_written() {
         leak.examples[at].query.clone_from(&leak.held_out[at].query);
     }
     assert!(said(&options(), &leak).contains("held out too"));
+    for wrong in [vec![], vec![220]] {
+        let mut unanswered = all.clone();
+        unanswered.examples[7].positives = wrong;
+        assert!(said(&options(), &unanswered).contains("no answer in the collection"));
+    }
     let own = EncoderOptions {
         model: Some(models().join("onnx-i64")),
         ..options()
