@@ -100,7 +100,7 @@ pub(super) fn learn(
             step: course.steps,
             steps,
             loss,
-            tokens_per_second: course.tokens as f64 / course.seconds,
+            tokens_per_second: None,
         };
         if progress(done).is_break() {
             return Err(Error::Cancelled);

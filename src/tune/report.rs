@@ -268,7 +268,7 @@ impl Attempt {
         } = self.course;
         write!(
             page,
-            "<h2>Method {}{}</h2><p>{} epochs, learning rate {}; {steps} steps, {tokens} tokens in {seconds:.0} s.</p>",
+            "<h2>Method {}{}</h2><p>Epochs: {}; learning rate {}; {steps} steps over {tokens} tokens in {seconds:.0} s.</p>",
             self.method,
             if chosen { ", chosen" } else { "" },
             self.epochs,

@@ -214,7 +214,7 @@ impl Tuning<'_> {
                 done: done.step as u64,
                 total: done.steps as u64,
                 loss: Some(done.loss),
-                tokens_per_second: Some(done.tokens_per_second),
+                tokens_per_second: done.tokens_per_second,
             })
         };
         let (adapter, trained, new, course);

@@ -42,7 +42,8 @@ pub(super) struct Done {
     pub step: usize,
     pub steps: usize,
     pub loss: f32,
-    pub tokens_per_second: f64,
+    /// `None` where no network runs.
+    pub tokens_per_second: Option<f64>,
 }
 
 /// What training came to.
@@ -141,7 +142,7 @@ pub(super) fn train(
             step: course.steps,
             steps,
             loss,
-            tokens_per_second: tokens as f64 / start.elapsed().as_secs_f64(),
+            tokens_per_second: Some(tokens as f64 / start.elapsed().as_secs_f64()),
         };
         let stop = progress(done).is_break();
         if stop || written.elapsed() >= CHECKPOINT_EVERY {

@@ -179,19 +179,19 @@ pub fn run(
                     stage => shown.note(format_args!("{stage}")),
                 }
             }
-            let words = match (progress.stage, progress.loss, progress.tokens_per_second) {
-                (Stage::Train, Some(loss), Some(speed)) => format!(
-                    "step {} of {}, loss {loss:.3}, {} tokens/s",
-                    text::grouped(progress.done),
-                    text::grouped(progress.total),
-                    text::grouped(speed as u64)
-                ),
-                _ => format!(
-                    "{} of {}",
-                    text::grouped(progress.done),
-                    text::grouped(progress.total)
-                ),
+            let mut words = match progress.stage {
+                Stage::Train => "step ".to_owned(),
+                _ => String::new(),
             };
+            words += &text::grouped(progress.done);
+            words += " of ";
+            words += &text::grouped(progress.total);
+            if let Some(loss) = progress.loss {
+                words += &format!(", loss {loss:.3}");
+            }
+            if let Some(speed) = progress.tokens_per_second {
+                words += &format!(", {} tokens/s", text::grouped(speed as u64));
+            }
             meter.update(progress.done, progress.total, words);
             interrupt.flow()
         })
