@@ -95,6 +95,8 @@ pub(super) fn train(
         ..State::default()
     });
     state.course.planned = steps;
+    // Why it stopped then need not stop it now.
+    state.course.stopped = None;
     let shapes = adaptation.shapes();
     let before = Duration::from_secs_f64(state.course.seconds);
     let start = Instant::now();
