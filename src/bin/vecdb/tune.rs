@@ -39,7 +39,7 @@ With --json, one object:
    \"ndcg\": [0.64, 0.69], \"gain\": {\"mean\": 0.05, \"low\": 0.03, \"high\": 0.07},
    \"recall\": [0.92, 0.94], \"general\": [61.2, 60.9],
    \"model\": \"scifact-model\", \"seconds\": 840.1}
-  ndcg, gain, recall and general are null if the held-out queries were not asked.
+  ndcg, gain, recall, general are null if the held-out queries were not asked.
 
 Exit codes: 0 accepted, 1 refused, 2 error, 130 ended by a signal.";
 
