@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::lessons::{self, Lesson};
+use super::lora::first_factor;
 use super::optimise::{AdamW, schedule};
 use super::train::{Course, Done, Settings, lessons_of, seed_of};
 use crate::encoder::trunk::Numbers;
@@ -17,14 +18,10 @@ const DOWN: &str = "down";
 
 /// The map that changes nothing, from which learning begins.
 fn identity(dimension: usize, rank: usize, seed: u64) -> Adapter {
-    let mut random = Random(seed);
-    let bound = 1.0 / (dimension as f32).sqrt();
-    let down = (0..rank * dimension)
-        .map(|_| bound * ((random.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0));
     Adapter {
         rank,
         up: vec![0.0; dimension * rank],
-        down: down.collect(),
+        down: first_factor(rank, dimension, &mut Random(seed)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Examples → what the network sees: windows of queries, of their answers, and of documents that look like answers and are none.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::{ControlFlow, Range};
 
 use super::data::{Example, Examples};
@@ -83,9 +84,17 @@ pub(super) fn prepare(
     let queries: Vec<&str> = asked.iter().map(|example| example.query.as_str()).collect();
     let found = index.search(&queries, MINED)?;
     let mut lessons = Vec::with_capacity(asked.len());
+    // A document that many queries find is cut once.
+    let mut cut: HashMap<usize, Vec<Window>> = HashMap::new();
     for (example, found) in asked.into_iter().zip(found) {
-        let passage = |document: usize, range: Option<&Range<usize>>| {
-            let window = window(encoder, examples, document, range)?;
+        let mut passage = |document: usize, range: Option<&Range<usize>>| {
+            let windows = match cut.entry(document) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(windows(encoder, examples, document)?),
+            };
+            // The one that was found, else the first.
+            let found = range.and_then(|range| windows.iter().find(|own| own.range == *range));
+            let window = found.unwrap_or(&windows[0]).clone();
             Ok(Passage { document, window })
         };
         let hit = |document: usize| found.iter().find(|hit| hit.document == document);
@@ -132,19 +141,10 @@ fn mine<'a>(found: &'a [Found], positives: &[usize], given: &[usize]) -> Vec<&'a
     }
 }
 
-/// A document's window that begins and ends there, else its first.
-fn window(
-    encoder: &Encoder,
-    examples: &Examples,
-    document: usize,
-    range: Option<&Range<usize>>,
-) -> Result<Window> {
+/// All windows of a document.
+fn windows(encoder: &Encoder, examples: &Examples, document: usize) -> Result<Vec<Window>> {
     let document = &examples.documents[document];
-    let windows =
-        encoder.windows_along(document.title.as_deref(), &document.text, &document.outline)?;
-    let best = range.and_then(|range| windows.iter().position(|window| window.range == *range));
-    let mut windows = windows;
-    Ok(windows.swap_remove(best.unwrap_or(0)))
+    encoder.windows_along(document.title.as_deref(), &document.text, &document.outline)
 }
 
 /// What is trained at once of such lessons: of each an answer and so many negatives, or so many that the teacher judged.
@@ -219,18 +219,13 @@ pub(super) fn teach(
     tokens: &mut Tokens<'_>,
     mut progress: impl FnMut(usize) -> ControlFlow<()>,
 ) -> Result<(Vec<Lesson>, Vec<Example>)> {
-    let mut windows: HashMap<(usize, usize), Window> = HashMap::new();
-    for (at, document) in examples.documents.iter().enumerate() {
-        let cut =
-            encoder.windows_along(document.title.as_deref(), &document.text, &document.outline)?;
-        windows.extend(
-            cut.into_iter()
-                .map(|window| ((at, window.range.start), window)),
-        );
+    let mut cut: HashMap<(usize, usize), Window> = HashMap::new();
+    for at in 0..examples.documents.len() {
+        let own = windows(encoder, examples, at)?.into_iter();
+        cut.extend(own.map(|window| ((at, window.range.start), window)));
     }
-    let mut sorted: Vec<_> = windows.keys().copied().collect();
-    sorted.sort_unstable();
-    let words = Words::count(sorted.iter().map(|place| &windows[place]));
+    // Sums of whole numbers: their order changes nothing.
+    let words = Words::count(cut.values());
     let (mut lessons, mut answered) = (Vec::new(), Vec::new());
     for (part, texts) in questions.chunks(TAUGHT_AT_ONCE).enumerate() {
         if progress(part * TAUGHT_AT_ONCE).is_break() {
@@ -248,7 +243,7 @@ pub(super) fn teach(
             .map(|found| {
                 found
                     .iter()
-                    .filter_map(|hit| windows.get(&place(hit)))
+                    .filter_map(|hit| cut.get(&place(hit)))
                     .collect()
             })
             .collect();

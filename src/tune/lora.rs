@@ -39,12 +39,7 @@ impl Adaptation {
                 let mut parameters = Numbers::new();
                 for (name, to, from) in matrices(shapes) {
                     let [a, b] = factors(name);
-                    // Kaiming's uniform distribution, as the paper's code has it.
-                    let bound = 1.0 / (from as f32).sqrt();
-                    let numbers = (0..rank * from).map(|_| {
-                        bound * ((random.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0)
-                    });
-                    parameters.insert(a, numbers.collect());
+                    parameters.insert(a, first_factor(*rank, from, &mut random));
                     parameters.insert(b, vec![0.0; to * rank]);
                 }
                 parameters
@@ -126,6 +121,15 @@ impl Adaptation {
         }
         of_parameters
     }
+}
+
+/// What the factor `[rank, from]` of a product begins with whose other factor begins at zero: Kaiming's uniform distribution, as
+/// the paper's code has it.
+pub(super) fn first_factor(rank: usize, from: usize, random: &mut Random) -> Vec<f32> {
+    let bound = 1.0 / (from as f32).sqrt();
+    let numbers = (0..rank * from)
+        .map(|_| bound * ((random.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0));
+    numbers.collect()
 }
 
 /// Names, rows and columns of the matrices.

@@ -21,19 +21,19 @@ pub(super) struct Words {
 
 impl Words {
     pub fn count<'a>(passages: impl IntoIterator<Item = &'a Window>) -> Self {
-        let (mut count, mut length) = (0.0, 0.0);
+        let (mut count, mut length) = (0_u64, 0_u64);
         let mut passages_with: HashMap<u32, u32> = HashMap::new();
         for passage in passages {
             let own = passage.own_tokens();
-            count += 1.0;
-            length += own.len() as f32;
+            count += 1;
+            length += own.len() as u64;
             for &token in own.iter().collect::<HashSet<_>>() {
                 *passages_with.entry(token).or_default() += 1;
             }
         }
         Self {
-            passages: count,
-            mean_length: length / f32::max(count, 1.0),
+            passages: count as f32,
+            mean_length: length as f32 / count.max(1) as f32,
             passages_with,
         }
     }

@@ -136,8 +136,8 @@ impl Nodes {
         self.graph.input.push(value_info(name, element::F32, shape));
     }
 
-    /// Gives a value its name outside.
-    pub fn output(&mut self, value: &str, name: &str, shape: &[Extent]) {
+    /// A second name for a value.
+    fn call(&mut self, value: &str, name: &str) {
         self.graph.node.push(Node {
             input: vec![value.into()],
             output: vec![name.into()],
@@ -145,6 +145,11 @@ impl Nodes {
             op_type: "Identity".into(),
             ..Node::default()
         });
+    }
+
+    /// Gives a value its name outside.
+    pub fn output(&mut self, value: &str, name: &str, shape: &[Extent]) {
+        self.call(value, name);
         self.graph
             .output
             .push(value_info(name, element::F32, shape));
@@ -180,13 +185,7 @@ impl Nodes {
 impl Nodes {
     /// Makes a value an output of another name.
     pub fn alias(&mut self, value: &str, name: &str) {
-        self.graph.node.push(Node {
-            input: vec![value.into()],
-            output: vec![name.into()],
-            name: name.into(),
-            op_type: "Identity".into(),
-            ..Node::default()
-        });
+        self.call(value, name);
         self.give_out(name, element::F32);
     }
 
