@@ -7,7 +7,7 @@ use super::index::{Found, Index, measure};
 use super::report::Step;
 use super::split::shuffle;
 use super::train::between;
-use crate::encoder::trunk::{Numbers, Trunk};
+use crate::encoder::trunk::{Numbers, Trunk, to_unit};
 use crate::encoder::{Adapter, Encoder, Window};
 use crate::error::Result;
 use crate::random::Random;
@@ -104,10 +104,7 @@ impl<'a> Development<'a> {
     /// How good these vectors of the windows are, `[windows, dimension]`.
     fn measure(&self, part: f32, mut vectors: Vec<f32>) -> Tried {
         let dimension = vectors.len() / self.windows.len().max(1);
-        for vector in vectors.chunks_exact_mut(dimension) {
-            let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
-            vector.iter_mut().for_each(|x| *x /= length);
-        }
+        to_unit(&mut vectors, dimension);
         let vectors: Vec<&[f32]> = vectors.chunks_exact(dimension).collect();
         let (queries, rest) = vectors.split_at(self.asked.len());
         let (documents, general) = rest.split_at(self.documents.len());

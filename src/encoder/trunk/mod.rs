@@ -296,10 +296,7 @@ impl Trunk {
                     let window = windows[at];
                     let own = &row[window.prompt * hidden..][..window.own_tokens().len() * hidden];
                     let mut own = own.to_vec();
-                    for token in own.chunks_exact_mut(hidden) {
-                        let length = token.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
-                        token.iter_mut().for_each(|x| *x /= length);
-                    }
+                    to_unit(&mut own, hidden);
                     done.push((at, own));
                 }
             }
@@ -491,11 +488,9 @@ impl Trunk {
     ) -> Result<Kept> {
         let inputs = batch.inputs(self, weights);
         let masks = self.masks(batch, seed);
-        let given = inputs
-            .iter()
-            .map(Input::given)
-            .chain(masks.iter().map(given));
-        worker.forward.run_and_keep(given, None)
+        worker
+            .forward
+            .run_and_keep(all_given(&inputs, &masks), None)
     }
 
     /// Adds a batch's gradients to the sums.
@@ -517,10 +512,7 @@ impl Trunk {
         };
         let inputs = batch.inputs(self, weights);
         let masks = self.masks(batch, seed);
-        let given = inputs
-            .iter()
-            .map(Input::given)
-            .chain(masks.iter().map(given));
+        let given = all_given(&inputs, &masks);
         let given = given.filter(|given| self.graphs.taken.contains(given.name));
         let gradients = worker
             .backward
@@ -552,6 +544,17 @@ impl Input<'_> {
             numbers: self.numbers,
         }
     }
+}
+
+/// What a graph takes, and what is kept of the numbers inside.
+fn all_given<'a>(
+    inputs: &'a [Input<'_>],
+    masks: &'a [(String, Vec<usize>, Vec<f32>)],
+) -> impl Iterator<Item = Given<'a>> {
+    inputs
+        .iter()
+        .map(Input::given)
+        .chain(masks.iter().map(given))
 }
 
 fn given((name, shape, numbers): &(String, Vec<usize>, Vec<f32>)) -> Given<'_> {
@@ -633,6 +636,14 @@ impl FrozenLayers {
                 known.leaving.insert(row.tokens.to_vec(), leaving.to_vec());
             }
         }
+    }
+}
+
+/// Brings rows of such a width to length 1.
+pub(crate) fn to_unit(rows: &mut [f32], width: usize) {
+    for row in rows.chunks_exact_mut(width) {
+        let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+        row.iter_mut().for_each(|x| *x /= length);
     }
 }
 
