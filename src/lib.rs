@@ -77,8 +77,8 @@ pub use database::{
     Added, Affected, BatchOptions, CheckOptions, Collection, CollectionInfo, CollectionOptions,
     Compacted, Database, DatabaseOptions, Documents, Effect, ExportFormat, ExportOptions, Exported,
     Hit, Imported, IntoFilter, Merging, Migration, Progress, Purged, Query, QueryTimings, Recall,
-    RecallOptions, Repaired, Report, Residency, Scored, SnapshotOptions, Snapshotted, Stage,
-    StageTimes,
+    RecallOptions, Reembedded, Repaired, Report, Residency, Scored, SnapshotOptions, Snapshotted,
+    Stage, StageTimes, VersionInfo,
 };
 #[cfg(feature = "readers")]
 pub use database::{SyncOptions, Synced};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-use super::embed::same_encoder;
+use super::embed::{Opened, same_encoder};
 use super::inner::{Inner, State};
 use super::part::Snapshot;
 use super::query::{Ask, Query};
@@ -38,10 +38,8 @@ pub(super) fn find<T>(
     let snapshot = query.collection.state.snapshot();
     let text = text_to_encode(&query, &snapshot)?;
     let load_encoder = lap.end();
-    let encoded = match text {
-        Some(text) => Some(query.collection.inner.encoder.query(text)?),
-        None => None,
-    };
+    let encoded = text.map(|(text, encoder)| encoder.query(text));
+    let encoded = encoded.transpose()?;
     let encode = lap.end();
     let hits = query.answer(&snapshot, encoded, read)?;
     let timings = QueryTimings {
@@ -62,7 +60,7 @@ pub(super) fn find_all<T: Send>(
     let snapshots = snapshots(&queries);
     let texts = texts(&queries, &snapshots)?;
     let load_encoder = lap.end();
-    let encoded = encode(&queries, texts)?;
+    let encoded = encode(queries.len(), texts)?;
     let encode = lap.end();
     let answers = (queries, snapshots, encoded)
         .into_par_iter()
@@ -104,26 +102,26 @@ fn snapshots(queries: &[Query]) -> Vec<Arc<Snapshot>> {
     queries.iter().map(snapshot_of).collect()
 }
 
-/// Those queries that are texts, by the database whose encoder they need: queries of many may stand in one batch.
-type Texts<'a> = HashMap<*const Inner, Vec<(usize, &'a str)>>;
+/// Those queries that are texts, by the database and its encoder that they need: queries of many may stand in one batch.
+type Texts<'a> = HashMap<(*const Inner, String), (Opened, Vec<(usize, &'a str)>)>;
 
 fn texts<'a>(queries: &'a [Query], snapshots: &[Arc<Snapshot>]) -> Result<Texts<'a>> {
-    let mut by_database = Texts::new();
+    let mut by_encoder = Texts::new();
     for (at, (query, snapshot)) in queries.iter().zip(snapshots).enumerate() {
-        if let Some(text) = text_to_encode(query, snapshot)? {
-            let texts = by_database.entry(&raw const **query.collection.inner);
-            texts.or_default().push((at, text));
+        if let Some((text, encoder)) = text_to_encode(query, snapshot)? {
+            let key = (&raw const **query.collection.inner, encoder.record().0.name);
+            let texts = by_encoder.entry(key).or_insert((encoder, Vec::new()));
+            texts.1.push((at, text));
         }
     }
-    Ok(by_database)
+    Ok(by_encoder)
 }
 
 /// The vectors of those queries that are texts.
-fn encode(queries: &[Query], texts: Texts<'_>) -> Result<Vec<Option<Vector>>> {
-    let mut vectors: Vec<Option<Vector>> = vec![None; queries.len()];
-    for asked in texts.into_values() {
+fn encode(queries: usize, texts: Texts<'_>) -> Result<Vec<Option<Vector>>> {
+    let mut vectors: Vec<Option<Vector>> = vec![None; queries];
+    for (encoder, asked) in texts.into_values() {
         let texts: Vec<&str> = asked.iter().map(|&(_, text)| text).collect();
-        let encoder = &queries[asked[0].0].collection.inner.encoder;
         for ((at, _), vector) in asked.into_iter().zip(encoder.queries(&texts)?) {
             vectors[at] = Some(vector);
         }
@@ -131,9 +129,9 @@ fn encode(queries: &[Query], texts: Texts<'_>) -> Result<Vec<Option<Vector>>> {
     Ok(vectors)
 }
 
-/// The text that is to become the query's vector, by an encoder that is open then. `None` if it asks with none, or
-/// nothing was ever added.
-fn text_to_encode<'a>(query: &'a Query, snapshot: &Snapshot) -> Result<Option<&'a str>> {
+/// The text that is to become the query's vector, and the encoder for it. `None` if it asks with none, or nothing was ever
+/// added.
+fn text_to_encode<'a>(query: &'a Query, snapshot: &Snapshot) -> Result<Option<(&'a str, Opened)>> {
     let record = &snapshot.record;
     let text = match &query.ask {
         Ask::Text(text) if record.dimension.is_some() => text,
@@ -146,7 +144,7 @@ fn text_to_encode<'a>(query: &'a Query, snapshot: &Snapshot) -> Result<Option<&'
             what,
         });
     };
-    let encoder = &query.collection.inner.encoder;
-    same_encoder(&record.name, stored, &encoder.record()?.0)?;
-    Ok(Some(text))
+    let encoder = query.collection.inner.encoder.open(record)?;
+    same_encoder(&record.name, stored, &encoder.record().0)?;
+    Ok(Some((text, encoder)))
 }

@@ -5,13 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::embed::{Cost, Help, Prepared};
+use super::embed::{Cost, Help, Opened, Prepared};
 use super::fits;
 use super::ingest::{self, BatchOptions};
 use super::inner::{Handle, Inner, State};
 use super::part::{Content, Snapshot};
 use super::query::{Ask, Query};
 use super::ready::{self, Ready};
+use super::versions::VersionInfo;
 use super::write::{Maker, Stored};
 use crate::document::{Document, EmbeddedDocument};
 use crate::error::{Error, Result};
@@ -68,6 +69,10 @@ pub struct CollectionInfo {
     pub due_segments: u64,
     /// Bytes of its segments on disk.
     pub bytes: u64,
+    /// What [`Collection::roll_back`] returns to.
+    pub before: Option<VersionInfo>,
+    /// What a `reembed` that is in progress, or was interrupted, is filling.
+    pub next: Option<VersionInfo>,
 }
 
 impl CollectionInfo {
@@ -76,7 +81,10 @@ impl CollectionInfo {
         let rows: u64 = snapshot.parts.iter().map(|p| u64::from(p.rows())).sum();
         let dead: u64 = snapshot.parts.iter().map(|p| p.dead.len()).sum();
         let record = &snapshot.record;
+        let [next, before] = VersionInfo::of(inner, &state.name);
         Self {
+            before,
+            next,
             name: record.name.clone(),
             metric: record.metric,
             dimension: record.dimension,
@@ -245,7 +253,7 @@ assert_eq!((added.added, added.passages), (1, 1));
                 tell: &mut |_| Ok(()),
                 memory: u64::MAX,
             };
-            self.embed(&self.state.snapshot(), new, help, added)
+            embed(&encoder, &self.state.snapshot(), new, help, added)
         })
     }
 
@@ -326,11 +334,7 @@ assert_eq!((added.added, added.passages), (1, 1));
 
     /// All live documents: a snapshot, oldest segment first.
     pub fn documents(&self) -> Documents {
-        Documents {
-            snapshot: self.state.snapshot(),
-            part: 0,
-            document: 0,
-        }
+        Documents::of(&self.state.snapshot())
     }
 
     /// The documents nearest to a text.
@@ -355,9 +359,15 @@ assert_eq!((added.added, added.passages), (1, 1));
                 path: self.inner.path.clone(),
             });
         }
-        let (record, dimension) = self.inner.encoder.record()?;
-        fits(&self.state.snapshot().record, Some(&record), dimension)?;
-        Ok(Encoding { record, dimension })
+        let stored = &self.state.snapshot().record;
+        let opened = self.inner.encoder.open(stored)?;
+        let (record, dimension) = opened.record();
+        fits(stored, Some(&record), dimension)?;
+        Ok(Encoding {
+            opened,
+            record,
+            dimension,
+        })
     }
 
     /// The documents with their vectors; those that are there already, equal in everything, are only counted.
@@ -372,24 +382,7 @@ assert_eq!((added.added, added.passages), (1, 1));
         let (known, new): (Vec<_>, Vec<_>) =
             prepare(documents, encoder).partition(|document| snapshot.holds(document));
         added.unchanged += known.len() as u64;
-        self.embed(&snapshot, new, help, added)
-    }
-
-    fn embed(
-        &self,
-        snapshot: &Snapshot,
-        documents: Vec<Prepared>,
-        help: Help<'_>,
-        added: &mut Added,
-    ) -> Result<Vec<EmbeddedDocument>> {
-        let waiting = help.made;
-        let made = |input| match waiting(input) {
-            None => snapshot.made_from(input),
-            found => Ok(found),
-        };
-        let (embedded, cost) = self.inner.encoder.embed(documents, made, help)?;
-        added.spend(cost);
-        Ok(embedded)
+        embed(encoder, &snapshot, new, help, added)
     }
 
     /// Stores the documents in one step, but for those that are there already, equal in everything: these are only counted,
@@ -418,6 +411,24 @@ assert_eq!((added.added, added.passages), (1, 1));
     }
 }
 
+/// The documents with their vectors, those of `snapshot` where they are there.
+fn embed(
+    encoder: &Encoding,
+    snapshot: &Snapshot,
+    documents: Vec<Prepared>,
+    help: Help<'_>,
+    added: &mut Added,
+) -> Result<Vec<EmbeddedDocument>> {
+    let waiting = help.made;
+    let made = |input| match waiting(input) {
+        None => snapshot.made_from(input),
+        found => Ok(found),
+    };
+    let (embedded, cost) = encoder.opened.embed(documents, made, help)?;
+    added.spend(cost);
+    Ok(embedded)
+}
+
 fn prepare(documents: Vec<Document>, encoder: &Encoding) -> impl Iterator<Item = Prepared> {
     let fingerprint = encoder.record.fingerprint.as_bytes();
     let documents = documents.into_iter();
@@ -426,6 +437,7 @@ fn prepare(documents: Vec<Document>, encoder: &Encoding) -> impl Iterator<Item =
 
 /// The encoder that makes the vectors of a call.
 pub(super) struct Encoding {
+    opened: Opened,
     record: EncoderRecord,
     dimension: usize,
 }
@@ -448,6 +460,16 @@ pub struct Documents {
     snapshot: Arc<Snapshot>,
     part: usize,
     document: u32,
+}
+
+impl Documents {
+    pub(super) fn of(snapshot: &Arc<Snapshot>) -> Self {
+        Self {
+            snapshot: Arc::clone(snapshot),
+            part: 0,
+            document: 0,
+        }
+    }
 }
 
 impl Iterator for Documents {

@@ -1,5 +1,10 @@
 //! Documents → embedded documents: the encoder, opened when it is first needed.
 
+#[cfg(feature = "encoder")]
+use std::collections::HashMap;
+#[cfg(feature = "encoder")]
+use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 #[cfg(feature = "encoder")]
 use std::time::Instant;
@@ -12,13 +17,17 @@ use super::part::Content;
 use crate::document::{Attributes, Document, EmbeddedDocument, EmbeddedPassage, InputHash};
 use crate::error::{Error, Result};
 use crate::segment;
-use crate::store::EncoderRecord;
+use crate::store::{CollectionRecord, EncoderRecord};
 use crate::vector::Vector;
 
 #[cfg(feature = "encoder")]
 use super::inputs::Inputs;
 #[cfg(feature = "encoder")]
+use super::versions;
+#[cfg(feature = "encoder")]
 use crate::encoder::{Encoder, EncoderOptions};
+#[cfg(feature = "encoder")]
+use crate::store;
 #[cfg(feature = "encoder")]
 use crate::vector::deal;
 #[cfg(feature = "encoder")]
@@ -174,47 +183,78 @@ impl Weight {
 /// What a window and a passage take beside tokens and vector.
 const PASSAGE_BYTES: u64 = 160;
 
-/// The database's encoder.
+/// The database's encoders, each opened when it is first needed: the one that the options name, and those that are kept with
+/// the data.
 pub(super) struct EncoderSlot {
     #[cfg(feature = "encoder")]
     options: EncoderOptions,
+    /// Where kept ones lie.
     #[cfg(feature = "encoder")]
-    encoder: Mutex<Option<Encoder>>,
+    models: PathBuf,
+    /// By the folder that a kept one lies in; `None`: the one that the options name.
+    #[cfg(feature = "encoder")]
+    opened: Mutex<HashMap<Option<PathBuf>, Encoder>>,
 }
 
 #[cfg(feature = "encoder")]
 impl EncoderSlot {
-    pub fn new(options: &DatabaseOptions) -> Self {
+    pub fn new(options: &DatabaseOptions, models: PathBuf) -> Self {
         Self {
             options: options.encoder.clone(),
-            encoder: Mutex::new(None),
+            models,
+            opened: Mutex::default(),
         }
     }
 
-    fn encoder(&self) -> Result<Encoder> {
-        let mut slot = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(encoder) = &*slot {
-            return Ok(encoder.clone());
-        }
-        Ok(slot.insert(Encoder::open(&self.options)?).clone())
+    /// The encoder for a collection: the one that is kept with the data for it, unless the options name a folder; else the one
+    /// that they mean. Whether its vectors may go there is not asked.
+    pub fn open(&self, collection: &CollectionRecord) -> Result<Opened> {
+        let named = self.options.model.is_some() && !versions::is_hidden(&collection.name);
+        let stored = collection.encoder.as_ref().filter(|_| !named);
+        let kept = stored.and_then(|stored| store::model_folder(&self.models, &stored.name));
+        self.open_folder(kept.filter(|folder| folder.is_dir()))
     }
 
-    /// Which encoder this is, and the dimension of its vectors.
-    pub fn record(&self) -> Result<(EncoderRecord, usize)> {
-        let encoder = self.encoder()?;
-        let record = EncoderRecord {
-            name: encoder.name().to_owned(),
-            fingerprint: encoder.fingerprint().to_owned(),
+    fn open_folder(&self, kept: Option<PathBuf>) -> Result<Opened> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(encoder) = opened.get(&kept) {
+            return Ok(Opened(encoder.clone()));
+        }
+        let encoder = match &kept {
+            None => Encoder::open(&self.options)?,
+            Some(folder) => self.open_model(folder)?,
         };
-        Ok((record, encoder.dimension()))
+        Ok(Opened(
+            opened.entry(kept).insert_entry(encoder).get().clone(),
+        ))
+    }
+
+    /// The encoder of another folder, with the options that the database has.
+    pub fn open_model(&self, folder: &Path) -> Result<Encoder> {
+        Encoder::open(&EncoderOptions {
+            model: Some(folder.to_owned()),
+            ..self.options.clone()
+        })
+    }
+}
+
+/// An encoder that is open.
+#[cfg(feature = "encoder")]
+pub(super) struct Opened(Encoder);
+
+#[cfg(feature = "encoder")]
+impl Opened {
+    /// Which encoder this is, and the dimension of its vectors.
+    pub fn record(&self) -> (EncoderRecord, usize) {
+        (record_of(&self.0), self.0.dimension())
     }
 
     pub fn query(&self, text: &str) -> Result<Vector> {
-        self.encoder()?.encode_query(text)
+        self.0.encode_query(text)
     }
 
     pub fn queries(&self, texts: &[&str]) -> Result<Vec<Vector>> {
-        self.encoder()?.encode_queries(texts)
+        self.0.encode_queries(texts)
     }
 
     /// Cuts the documents into windows and encodes these together, in the documents' order; equal ones once, and those not at
@@ -227,7 +267,7 @@ impl EncoderSlot {
     ) -> Result<(Vec<EmbeddedDocument>, Cost)> {
         use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
-        let encoder = self.encoder()?;
+        let encoder = &self.0;
         let cut = documents.par_iter().map(|document| {
             let (id, text) = (&document.id, &document.text);
             let mut weight = Weight {
@@ -261,7 +301,7 @@ impl EncoderSlot {
             encoding: Duration::ZERO,
         };
         let start = Instant::now();
-        let vectors = deal(inputs.encode(&encoder, help.tell)?, &places);
+        let vectors = deal(inputs.encode(encoder, help.tell)?, &places);
         cost.encoding = start.elapsed();
         let passages = passages.into_iter().zip(vectors);
         let mut passages = passages.map(|((range, input), vector)| EmbeddedPassage {
@@ -280,22 +320,46 @@ impl EncoderSlot {
     }
 }
 
+/// What a collection's record says of an encoder.
+#[cfg(feature = "encoder")]
+pub(super) fn record_of(encoder: &Encoder) -> EncoderRecord {
+    EncoderRecord {
+        name: encoder.name().to_owned(),
+        fingerprint: encoder.fingerprint().to_owned(),
+    }
+}
+
 #[cfg(not(feature = "encoder"))]
 impl EncoderSlot {
-    pub fn new(_options: &DatabaseOptions) -> Self {
+    pub fn new(_options: &DatabaseOptions, _models: PathBuf) -> Self {
         Self {}
     }
 
-    pub fn record(&self) -> Result<(EncoderRecord, usize)> {
-        Err(without_encoder())
+    pub fn open(&self, _collection: &CollectionRecord) -> Result<Opened> {
+        Err(Error::Encode {
+            what:
+                "this build has no encoder; build with feature `encoder`, or bring your own vectors"
+                    .into(),
+        })
+    }
+}
+
+/// There is none.
+#[cfg(not(feature = "encoder"))]
+pub(super) enum Opened {}
+
+#[cfg(not(feature = "encoder"))]
+impl Opened {
+    pub fn record(&self) -> (EncoderRecord, usize) {
+        match *self {}
     }
 
     pub fn query(&self, _text: &str) -> Result<Vector> {
-        Err(without_encoder())
+        match *self {}
     }
 
     pub fn queries(&self, _texts: &[&str]) -> Result<Vec<Vector>> {
-        Err(without_encoder())
+        match *self {}
     }
 
     pub fn embed(
@@ -304,15 +368,7 @@ impl EncoderSlot {
         _made: impl Fn(InputHash) -> Result<Option<Vector>>,
         _help: Help<'_>,
     ) -> Result<(Vec<EmbeddedDocument>, Cost)> {
-        Err(without_encoder())
-    }
-}
-
-#[cfg(not(feature = "encoder"))]
-fn without_encoder() -> Error {
-    Error::Encode {
-        what: "this build has no encoder; build with feature `encoder`, or bring your own vectors"
-            .into(),
+        match *self {}
     }
 }
 

@@ -6,6 +6,7 @@
 //! | lock | guards | held while |
 //! |---|---|---|
 //! | `merge.rs`, `Asking` | the caller's callback of a compaction | the callback runs, which may call the database, but for another `compact` |
+//! | [`Inner::versions`] | which versions of collections there are | one is made, gone back to or let go of; a second call is refused |
 //! | [`Inner::current`] | what a reader read last | it reads what is newer |
 //! | [`Inner::writer`] | the store, and the order of all changes | a change is written, fsynced and published; a seal builds its segment |
 //! | [`Inner::collections`] | which collections there are | it is looked up, or one is put in |
@@ -40,7 +41,8 @@ use super::part::{Part, Snapshot};
 use crate::error::{Error, Result};
 use crate::segment::{Residency, Segment, tombstones};
 use crate::store::{
-    CollectionRecord, Commit, Current, Disk, Layout, Manifest, Opened, SegmentRecord, Store,
+    CollectionRecord, Commit, Current, Disk, EncoderRecord, Layout, Manifest, Opened,
+    SegmentRecord, Store,
 };
 use crate::vector::{MAX_DIMENSION, Metric};
 
@@ -62,6 +64,8 @@ pub(super) struct Inner {
     pub current: Option<Mutex<Current>>,
     /// `None` when read-only. Taken for every write, and for nothing else.
     pub writer: Mutex<Option<Writer>>,
+    /// Held by the one call that makes or changes versions.
+    pub versions: Mutex<()>,
     pub in_hand: InHand,
     pub background: Background,
     pub collections: RwLock<BTreeMap<String, Arc<State>>>,
@@ -123,6 +127,13 @@ impl State {
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
     }
+
+    /// Shows those who still hold it that nothing is left of it.
+    pub fn publish_empty(&self) {
+        let mut empty = Snapshot::clone(&self.snapshot());
+        empty.empty();
+        self.publish(empty);
+    }
 }
 
 impl Inner {
@@ -133,11 +144,12 @@ impl Inner {
         let collections = load(store.layout(), store.manifest(), residency)?;
         // Not earlier: where a file is missing or damaged, nothing is removed.
         store.sweep();
+        let models = store.layout().models();
         let mut writer = Writer {
             store,
             postponed: 0,
         };
-        let inner = Self::new(path, options, None, collections);
+        let inner = Self::new(path, options, None, collections, models);
         inner.replay(&mut writer, unsealed)?;
         let is_unsealed = writer.store.unsealed().rows > 0;
         *inner.lock_writer()? = Some(writer);
@@ -160,7 +172,8 @@ impl Inner {
             // A writer may have removed what was current: then something else is.
             current = current.newer()?.ok_or(error)?;
         };
-        let inner = Self::new(path, options, Some(current), collections);
+        let models = current.layout.models();
+        let inner = Self::new(path, options, Some(current), collections, models);
         Ok(Handle::new(inner))
     }
 
@@ -170,6 +183,7 @@ impl Inner {
         options: &DatabaseOptions,
         current: Option<Current>,
         states: Vec<State>,
+        models: PathBuf,
     ) -> Self {
         let collections = states
             .into_iter()
@@ -181,7 +195,8 @@ impl Inner {
             process: std::process::id(),
             current: current.map(Mutex::new),
             settings: options.settings.clone(),
-            encoder: EncoderSlot::new(options),
+            encoder: EncoderSlot::new(options, models),
+            versions: Mutex::new(()),
             writer: Mutex::new(None),
             in_hand: InHand::default(),
             background: Background::default(),
@@ -201,7 +216,16 @@ impl Inner {
         self.states().into_iter().find(|s| s.id == id)
     }
 
-    /// All collections, by name.
+    /// Shows no longer what the last commit let go of. A merge of its segments that is in hand finds them gone.
+    pub fn remove(&self, state: &State) {
+        state.publish_empty();
+        self.collections
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&state.name);
+    }
+
+    /// All collections, by name; the database's own among them.
     pub fn states(&self) -> Vec<Arc<State>> {
         self.collections
             .read()
@@ -238,27 +262,18 @@ impl Inner {
             return Ok(state);
         }
         let mut manifest = writer.store.manifest().clone();
-        let id = manifest.next_collection;
-        manifest.next_collection += 1;
-        let record = CollectionRecord {
-            id,
-            name: name.to_owned(),
-            metric,
-            dimension,
-            encoder: None,
-            segments: Vec::new(),
-        };
-        manifest.collections.push(record.clone());
+        let state = put_new(&mut manifest, name.to_owned(), metric, dimension, None);
         writer.store.commit(Commit::of(manifest))?;
-        let state = Arc::new(State::new(Snapshot {
-            record,
-            parts: Vec::new(),
-        }));
+        self.insert(&state);
+        Ok(state)
+    }
+
+    /// Shows a collection that is durable.
+    pub fn insert(&self, state: &Arc<State>) {
         self.collections
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned(), Arc::clone(&state));
-        Ok(state)
+            .insert(state.name.clone(), Arc::clone(state));
     }
 
     /// Is this the process that opened the database?
@@ -333,15 +348,33 @@ impl Drop for Handle {
     }
 }
 
+/// Puts a new collection, with nothing in it, into a manifest.
+pub(super) fn put_new(
+    manifest: &mut Manifest,
+    name: String,
+    metric: Metric,
+    dimension: Option<usize>,
+    encoder: Option<EncoderRecord>,
+) -> Arc<State> {
+    let record = CollectionRecord {
+        id: manifest.next_collection,
+        name,
+        metric,
+        dimension,
+        encoder,
+        segments: Vec::new(),
+    };
+    manifest.next_collection += 1;
+    manifest.collections.push(record.clone());
+    Arc::new(State::new(Snapshot::new(record, Vec::new())))
+}
+
 fn load(layout: &Layout, manifest: &Manifest, residency: Residency) -> Result<Vec<State>> {
     let open = |record: &CollectionRecord| {
         let segments = record.segments.iter();
         let parts = segments.map(|segment| open_part(layout, record, segment, residency));
         let parts = parts.collect::<Result<_>>()?;
-        Ok(State::new(Snapshot {
-            record: record.clone(),
-            parts,
-        }))
+        Ok(State::new(Snapshot::new(record.clone(), parts)))
     };
     manifest.collections.iter().map(open).collect()
 }

@@ -24,6 +24,7 @@
 //! | `ingest.rs` | a stream of documents in bounded memory |
 //! | `ready.rs` | documents that come with their vectors |
 //! | `sync.rs` | files into a collection, and out of it what is gone |
+//! | `versions.rs` | a collection's documents by another encoder, and the way back |
 //! | `refresh.rs` | what a reader sees, made new |
 //! | `snapshot.rs` | a copy that is a database itself |
 //! | `transfer/` | a collection as a file, and back |
@@ -65,6 +66,7 @@ mod snapshot;
 #[cfg(feature = "readers")]
 mod sync;
 mod transfer;
+mod versions;
 mod write;
 
 use std::io::ErrorKind;
@@ -89,6 +91,8 @@ pub use snapshot::{SnapshotOptions, Snapshotted};
 #[cfg(feature = "readers")]
 pub use sync::{SyncOptions, Synced};
 pub use transfer::{ExportFormat, ExportOptions, Exported, Imported};
+
+pub use versions::{Reembedded, VersionInfo};
 
 pub use crate::segment::Residency;
 
@@ -365,9 +369,10 @@ impl Database {
     /// # Errors
     /// [`Error::NoCollection`] with the names that there are.
     pub fn existing_collection(&self, name: &str) -> Result<Collection> {
-        let state = self.0.state(name).ok_or_else(|| Error::NoCollection {
+        let state = self.0.state(name).filter(|_| !versions::is_hidden(name));
+        let state = state.ok_or_else(|| Error::NoCollection {
             name: name.to_owned(),
-            known: self.0.states().iter().map(|s| s.name.clone()).collect(),
+            known: self.collections().into_iter().map(|c| c.name).collect(),
         })?;
         Ok(Collection::new(&self.0, state))
     }
@@ -404,6 +409,7 @@ impl Database {
         self.0
             .states()
             .iter()
+            .filter(|state| !versions::is_hidden(&state.name))
             .map(|state| CollectionInfo::of(&self.0, state))
             .collect()
     }
@@ -486,6 +492,9 @@ impl Database {
         &self,
         mut progress: impl FnMut(&Compacted) -> ControlFlow<()> + Send,
     ) -> Result<Purged> {
+        for state in self.0.states() {
+            Collection::new(&self.0, state).delete_from_versions()?;
+        }
         self.0.purge(&mut progress)
     }
 

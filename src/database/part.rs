@@ -38,6 +38,8 @@ pub(super) struct Snapshot {
     pub record: CollectionRecord,
     /// Sealed parts first, by age; then those in memory, by age.
     pub parts: Vec<Part>,
+    /// Raised whenever documents are added or deleted since the database was opened.
+    pub changes: u64,
 }
 
 /// Rows that are searched together, less the deleted ones.
@@ -75,6 +77,22 @@ pub(super) struct Memory {
 }
 
 impl Snapshot {
+    /// As it is on disk.
+    pub fn new(record: CollectionRecord, parts: Vec<Part>) -> Self {
+        Self {
+            record,
+            parts,
+            changes: 0,
+        }
+    }
+
+    /// Lets go of all that it holds.
+    pub fn empty(&mut self) {
+        self.parts.clear();
+        self.record.segments.clear();
+        self.changes += 1;
+    }
+
     /// What a segment of this collection has to match; `None` while nothing was added.
     pub fn spec(&self) -> Option<SegmentSpec> {
         Self::spec_of(&self.record)

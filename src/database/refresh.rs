@@ -56,10 +56,8 @@ impl Inner {
                     open_part(&current.layout, record, segment, self.settings.residency)
                 })
             });
-            Ok(Snapshot {
-                record: record.clone(),
-                parts: parts.collect::<Result<_>>()?,
-            })
+            let parts = parts.collect::<Result<_>>()?;
+            Ok(Snapshot::new(record.clone(), parts))
         };
         current.manifest.collections.iter().map(snapshot).collect()
     }
@@ -74,10 +72,7 @@ impl Inner {
         collections.retain(|name, state| {
             let stays = names.contains(name);
             if !stays {
-                let mut gone = Snapshot::clone(&state.snapshot());
-                gone.record.segments.clear();
-                gone.parts.clear();
-                state.publish(gone);
+                state.publish_empty();
             }
             stays
         });

@@ -254,10 +254,7 @@ mod tests {
             encoder: None,
             segments: Vec::new(),
         };
-        let mut snapshot = Snapshot {
-            record,
-            parts: Vec::new(),
-        };
+        let mut snapshot = Snapshot::new(record, Vec::new());
         let spec = snapshot.spec().expect("it has a dimension");
         for (nth, passages) in documents.iter().enumerate() {
             let passage = |components: &[i8; 3]| {

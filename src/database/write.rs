@@ -115,7 +115,8 @@ impl Inner {
         self.store_entry_sealed(writer, state, maker, entry)
     }
 
-    fn store_entry_sealed(
+    /// The same under the writer's lock.
+    pub(super) fn store_entry_sealed(
         &self,
         writer: &mut Writer,
         state: &State,
@@ -134,6 +135,16 @@ impl Inner {
     pub(super) fn delete(&self, state: &State, ids: Vec<String>) -> Result<u64> {
         let mut guard = self.lock_writer()?;
         let writer = self.writer(&mut guard)?;
+        self.delete_by(writer, state, ids)
+    }
+
+    /// The same under the writer's lock.
+    pub(super) fn delete_by(
+        &self,
+        writer: &mut Writer,
+        state: &State,
+        ids: Vec<String>,
+    ) -> Result<u64> {
         self.make_room(writer)?;
         let mut next = Snapshot::clone(&state.snapshot());
         let entry = WalEntry::Delete {
@@ -279,7 +290,10 @@ impl Maker<'_> {
         super::fits(record, self.encoder, self.dimension)?;
         let is_new = record.dimension.is_none();
         record.dimension = Some(self.dimension);
-        record.encoder = self.encoder.cloned();
+        // Under another name it is the same: which of them answers queries is not for a write to change.
+        if record.encoder.is_none() {
+            record.encoder = self.encoder.cloned();
+        }
         Ok(is_new)
     }
 }
@@ -384,6 +398,7 @@ struct Applied {
 /// Applies a call to a snapshot's memory: old versions are buried, new ones added.
 fn apply(snapshot: &mut Snapshot, entry: &WalEntry) -> Applied {
     let mut applied = Applied::default();
+    snapshot.changes += 1;
     match entry {
         WalEntry::Add { documents, .. } => {
             for document in documents {

@@ -191,6 +191,15 @@ impl Encoder {
         &self.0.model.folder
     }
 
+    /// The file of the query adapter; nothing if there is none.
+    pub(crate) fn adapter_bytes(&self) -> Result<Vec<u8>> {
+        let file = self.folder().join(adapter::ADAPTER_FILE);
+        match (&self.0.adapter, fs::read(&file)) {
+            (Some(_), read) => read.map_err(Error::io("read", &file)),
+            (None, _) => Ok(Vec::new()),
+        }
+    }
+
     /// The files of the folder that an encoder is made from, as paths in it. Nothing else there matters.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let model = &self.0.model;

@@ -97,6 +97,14 @@ pub(super) fn put_manifest(
             next_collection: new.next_collection,
         },
     )?;
+    for gone in &old.collections {
+        if new.collections.iter().all(|c| c.id != gone.id) {
+            batch.remove(key(b'c', gone.id, b""));
+            for segment in &gone.segments {
+                batch.remove(key(b'g', gone.id, segment.name.as_bytes()));
+            }
+        }
+    }
     for record in &new.collections {
         let before = old.collections.iter().find(|c| c.id == record.id);
         let bare = CollectionRecord {

@@ -48,6 +48,10 @@
 //! and nothing else: the new segment's tombstones tell what was sealed as deleted by then, the write-ahead rows stay, and
 //! replaying them over the new segments gives what replaying them over the old ones gave. So the cases above hold for it.
 //!
+//! An encoder that is kept with the data (`models.rs`) is steps 1 and 2 for a folder instead of a file: the collections' records
+//! name it. Collections may change what they hold for one another's in a commit, and may be let go of: records and segments of
+//! all of them are in one batch of step 3, and a call that lets go of one has sealed what was in write-ahead rows.
+//!
 //! The catalog is made anew (`renew.rs`) between commits, without the past that sled's log keeps.
 //!
 //! # A write that fails
@@ -76,6 +80,7 @@ use super::layout::Layout;
 use super::lock::Lock;
 use super::manifest::Manifest;
 use super::mark::{Mark, MarkFile};
+use super::models;
 use crate::error::{Error, Result};
 use crate::scratch::Scratch;
 
@@ -272,6 +277,11 @@ impl Store {
         for gone in files(&self.layout, &old).difference(&kept) {
             // A file that stays is swept by the next open.
             let _ = self.dir.remove(gone);
+        }
+        let kept = models::named(&self.layout, &self.manifest);
+        for gone in models::named(&self.layout, &old).difference(&kept) {
+            // It may be nobody's, or stay.
+            let _ = self.dir.remove_folder(gone);
         }
         Ok(())
     }

@@ -70,6 +70,11 @@ impl Layout {
         self.segments().join(format!("{name}.seg"))
     }
 
+    /// Encoders that are kept with the data. They are of no format of ours, and so of no generation.
+    pub fn models(&self) -> PathBuf {
+        self.root.join("models")
+    }
+
     /// The rows of a segment that are deleted, as of `generation`.
     pub fn tombstones(&self, name: &str, generation: u64) -> PathBuf {
         self.segments().join(format!("{name}.{generation}.del"))

@@ -32,6 +32,7 @@ pub(crate) struct Manifest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct CollectionRecord {
     pub id: u32,
+    /// What a user may not write, a control character, is in names that are the database's own: `database/versions.rs`.
     pub name: String,
     pub metric: Metric,
     /// `None` until the first text shows which encoder makes the vectors.
@@ -46,6 +47,7 @@ pub(crate) struct CollectionRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EncoderRecord {
+    /// The name of its folder. Where [`Layout::models`] has one of that name and of the form of `models.rs`, it is that one.
     pub name: String,
     pub fingerprint: String,
 }

@@ -20,6 +20,7 @@
 //! | `codec.rs` | values in sled: bincode behind a checksum |
 //! | `catalog.rs` | keys and values of the catalog |
 //! | `commit.rs` | the order of a commit, proved case by case |
+//! | `models.rs` | encoders that are kept with the data |
 //! | `rebuild.rs` | the catalog made anew from MANIFEST |
 //! | `renew.rs` | the catalog without what was ever removed from it |
 //! | `snapshot.rs` | a copy of a database while it is written to |
@@ -46,6 +47,7 @@ mod lock;
 mod manifest;
 mod mark;
 mod migrate;
+mod models;
 mod rebuild;
 mod recover;
 mod renew;
@@ -62,5 +64,6 @@ pub(crate) use examine::look;
 pub(crate) use layout::Layout;
 pub(crate) use manifest::{CollectionRecord, EncoderRecord, Manifest, SegmentRecord};
 pub(crate) use migrate::{FORMAT, Plan, migrate, migration};
+pub(crate) use models::folder as model_folder;
 pub(crate) use recover::{Opened, check_stamp, leftovers, read_only, was_closed};
 pub(crate) use snapshot::{Held, begin as begin_snapshot, missing_file};

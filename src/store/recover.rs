@@ -19,6 +19,7 @@ use super::layout::Layout;
 use super::lock::{self, Lock};
 use super::manifest::Manifest;
 use super::mark::{Mark, MarkFile};
+use super::models;
 use super::renew;
 use super::repair::set_aside;
 use crate::error::{Error, Result};
@@ -132,10 +133,10 @@ impl Store {
         for path in leftovers(&self.layout, &self.manifest) {
             let _ = self.dir.remove(&path);
         }
-        for folder in [self.layout.meta_copy(), self.layout.unfinished_meta()] {
-            if folder.exists() {
-                let _ = self.dir.remove_folder(&folder);
-            }
+        let unfinished = [self.layout.meta_copy(), self.layout.unfinished_meta()];
+        let unfinished = unfinished.into_iter().filter(|folder| folder.exists());
+        for folder in unfinished.chain(models::leftovers(&self.layout, &self.manifest)) {
+            let _ = self.dir.remove_folder(&folder);
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! 1  FOLDER/segments/       what MANIFEST names, by hard links, or copied and fsynced; folder synced
+//!    FOLDER/models/         encoders that it names, likewise
 //! 2  FOLDER/MANIFEST        written, fsynced, renamed
 //! 3  FOLDER/meta/           the catalog of this MANIFEST, without write-ahead rows; fsynced, renamed
 //! 4  FOLDER/LOCK            closed: everything acknowledged is in the segments
@@ -21,11 +22,11 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::commit::files;
-use super::dir::{Disk, around, create_folder_durably, write_atomically};
+use super::dir::{Dir, Disk, around, create_folder_durably, write_atomically};
 use super::layout::Layout;
 use super::manifest::Manifest;
 use super::rebuild::write_catalog;
-use super::{lock, recover};
+use super::{lock, models, recover};
 use crate::error::{Error, Result};
 
 /// What a snapshot will hold. Dropped before [`Held::write`], it leaves links behind in a folder without a stamp.
@@ -34,6 +35,8 @@ pub(crate) struct Held {
     manifest: Manifest,
     /// The files that cannot be linked, and where they go.
     to_copy: Vec<(File, PathBuf)>,
+    /// The folders that files are in.
+    folders: HashSet<PathBuf>,
     /// Files that are linked, and their bytes.
     pub linked: (u64, u64),
 }
@@ -104,14 +107,20 @@ impl Held {
             to: to.clone(),
             manifest: manifest.clone(),
             to_copy: Vec::new(),
+            folders: HashSet::from([to.segments()]),
             linked: (0, 0),
         };
-        let wanted = files(from, manifest);
+        let mut wanted = Vec::new();
         let mut names = HashSet::new();
-        for path in wanted {
+        for path in files(from, manifest) {
             let name = path.file_name().expect("a segment has a name").to_owned();
-            let target = to.segments().join(&name);
+            wanted.push((path, to.segments().join(&name)));
             names.insert(name);
+        }
+        for folder in models::named(from, manifest) {
+            held.hold_model(&folder, from, &mut wanted, &*disk.0)?;
+        }
+        for (path, target) in wanted {
             // By a try before this one: what has this name never changes.
             let is_linked = !copy && (target.exists() || disk.0.link(&path, &target).is_ok());
             if is_linked {
@@ -141,6 +150,32 @@ impl Held {
         Ok(Some(held))
     }
 
+    /// Adds the files of a kept encoder to what is wanted; none if it is not there.
+    fn hold_model(
+        &mut self,
+        folder: &Path,
+        from: &Layout,
+        wanted: &mut Vec<(PathBuf, PathBuf)>,
+        dir: &dyn Dir,
+    ) -> Result<()> {
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        let inside = folder.strip_prefix(from.models()).unwrap_or(folder);
+        let copy = self.to.models().join(inside);
+        for file in models::files(folder)? {
+            let target = copy.join(&file);
+            let parent = around(&target).to_owned();
+            dir.create_folder(&parent)
+                .map_err(Error::io("create", &parent))?;
+            let made = parent.ancestors();
+            let made = made.take_while(|folder| *folder != self.to.root());
+            self.folders.extend(made.map(Path::to_owned));
+            wanted.push((folder.join(file), target));
+        }
+        Ok(())
+    }
+
     /// Steps 1 to 5; durable when it returns. Returns how many files were copied, and their bytes.
     ///
     /// # Errors
@@ -158,9 +193,9 @@ impl Held {
                 Ok(())
             })?;
         }
-        let segments = self.to.segments();
-        dir.sync_folder(&segments)
-            .map_err(Error::io("sync", &segments))?;
+        for folder in &self.folders {
+            dir.sync_folder(folder).map_err(Error::io("sync", folder))?;
+        }
         self.manifest.write(dir, &self.to)?;
         write_catalog(&self.to, disk, &self.manifest, &[])?;
         lock::write_closed(&self.to, dir)?;

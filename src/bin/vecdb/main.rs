@@ -23,6 +23,7 @@
 //! | `purge.rs` | what `compact --purge` does |
 //! | the rest | one command each: its arguments, its help, what it does |
 
+mod apply;
 mod args;
 mod check;
 mod compact;

@@ -6,7 +6,7 @@ use std::io;
 use clap::Args;
 use serde::Serialize;
 use vecdb::encoder::Encoder;
-use vecdb::{Collection, CollectionInfo, Filter, RecallOptions};
+use vecdb::{Collection, CollectionInfo, Filter, RecallOptions, VersionInfo};
 
 use crate::args::Global;
 use crate::failure::{Failure, Outcome};
@@ -32,12 +32,16 @@ With --json, one object a collection:
    \"documents\": 37, \"passages\": 1204, \"dead_passages\": 0,
    \"unsealed_passages\": 0, \"segments\": 1, \"due_segments\": 0,
    \"bytes\": 2345678,
+   \"before\": {\"encoder\": {…}, \"documents\": 37, \"bytes\": 234567} or null,
+   \"next\": the same or null,
    \"recall\": [{\"filter\": null, \"k\": 10, \"recall\": 0.962, \"low\": 0.951,
                \"high\": 0.971, \"queries\": 500}]}
   provider: what runs the encoder here; null if no encoder opens
   dead_passages: of deleted or replaced documents, still on disk
   unsealed_passages: stored, not yet in a segment
   due_segments: being merged or due, by a long-lived writer or `vecdb compact`
+  before: what `vecdb tune --rollback` returns to, and the space that it takes
+  next: what `vecdb tune --apply` is filling, or was when it was interrupted
   recall: only with --recall; its numbers are null if there is nothing to find
 
 Exit codes: 0 done, 1 the database has no collection, 2 error.";
@@ -84,8 +88,28 @@ struct StatsObject<'a> {
     segments: u64,
     due_segments: u64,
     bytes: u64,
+    before: Option<VersionObject<'a>>,
+    next: Option<VersionObject<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     recall: Option<Vec<RecallObject<'a>>>,
+}
+
+#[derive(Serialize)]
+struct VersionObject<'a> {
+    encoder: EncoderObject<'a>,
+    documents: u64,
+    bytes: u64,
+}
+
+impl<'a> VersionObject<'a> {
+    fn of(version: &'a VersionInfo) -> Self {
+        let (name, fingerprint) = &version.encoder;
+        Self {
+            encoder: EncoderObject { name, fingerprint },
+            documents: version.documents,
+            bytes: version.bytes,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -221,6 +245,8 @@ fn object<'a>(
         segments: info.segments,
         due_segments: info.due_segments,
         bytes: info.bytes,
+        before: info.before.as_ref().map(VersionObject::of),
+        next: info.next.as_ref().map(VersionObject::of),
         recall,
     }
 }
@@ -282,6 +308,18 @@ fn print_info(
         |(name, fingerprint)| format!("{} ({fingerprint})", text::plain(name)),
     );
     row("encoder", encoder)?;
+    for (what, version) in [("before", &info.before), ("next", &info.next)] {
+        if let Some(version) = version {
+            let (name, fingerprint) = &version.encoder;
+            let holds = format!(
+                "{} ({fingerprint}), {}, {} on disk",
+                text::plain(name),
+                text::count(version.documents, "document"),
+                text::bytes(version.bytes)
+            );
+            row(what, holds)?;
+        }
+    }
     match provider {
         Some(Ok(provider)) => row("runs on", provider.clone()),
         Some(Err(why)) => row("runs on", format!("nothing here: {}", text::plain(why))),

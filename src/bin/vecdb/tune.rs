@@ -10,6 +10,7 @@ use vecdb::eval::BeirFolder;
 use vecdb::ingest::Sources;
 use vecdb::tune::{Examples, Interval, Method, Report, Stage, Tuning, Verdict};
 
+use crate::apply;
 use crate::args::Global;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupt;
@@ -20,7 +21,10 @@ use crate::text;
 pub const AFTER_HELP: &str = "\
 Learns from queries and the documents that answer them, tests on queries that were held out, and writes the new model only if \
 the test says that it is better beyond chance and has not forgotten general language. Otherwise only the report is written. \
-Nothing else is changed: use the new model by --model. Ctrl-C stops, and the same command goes on from there.
+Nothing else is changed. Ctrl-C stops, and the same command goes on from there.
+
+--apply encodes a collection anew by a model, which is copied into the database; queries are answered by the old vectors until \
+the new ones are complete. --rollback returns to the old ones, which are kept until --forget.
 
 Examples:
   vecdb tune scifact/ --out scifact-model          a folder in BEIR's layout
@@ -28,6 +32,8 @@ Examples:
   vecdb tune --pairs faq.jsonl --out model --budget 10m
   vecdb tune --db notes.vecdb --out model          the documents alone
   vecdb tune bench/ --questions asked.txt --out model
+  vecdb tune --apply model --db notes.vecdb        use it
+  vecdb tune --rollback --db notes.vecdb           and go back
 
 A pair has the keys or columns query, positive and, if there are any, negatives: documents' ids, or texts. Of \
 documents alone, titles and sentences ask for the texts that they are taken out of. What --questions finds is judged by a teacher \
@@ -40,6 +46,12 @@ With --json, one object:
    \"recall\": [0.92, 0.94], \"general\": [61.2, 60.9],
    \"model\": \"scifact-model\", \"seconds\": 840.1}
   ndcg, gain, recall, general are null if the held-out queries were not asked.
+After --apply and --rollback, what was encoded and deleted there:
+  {\"collection\": \"default\", \"from\": {\"name\": \"…\", \"fingerprint\": \"…\"},
+   \"to\": {…}, \"documents\": 37, \"passages\": 1204, \"deleted\": 0,
+   \"seconds\": 12.5}
+and after --forget the bytes that became free:
+  {\"collection\": \"default\", \"bytes\": 2345678}
 
 Exit codes: 0 accepted, 1 refused, 2 error, 130 ended by a signal.";
 
@@ -59,8 +71,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub questions: Option<PathBuf>,
     /// Where the new model goes, a new folder
-    #[arg(long, value_name = "FOLDER")]
-    pub out: PathBuf,
+    #[arg(long, value_name = "FOLDER", required_unless_present = "version")]
+    pub out: Option<PathBuf>,
     /// The split of the folder's qrels to learn from [default: train, or the only one]
     #[arg(long, value_name = "NAME", conflicts_with = "pairs")]
     pub split: Option<String>,
@@ -101,6 +113,9 @@ pub struct Arguments {
     /// Memory that training may keep for itself, such as 512M or 2G
     #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = text::parse_bytes)]
     pub max_memory: u64,
+    /// Afterwards.
+    #[command(flatten)]
+    pub version: apply::Arguments,
 }
 
 fn time(typed: &str) -> Result<Duration, String> {
@@ -127,7 +142,7 @@ struct TunedObject<'a> {
     gain: Option<Interval>,
     recall: Option<[f64; 2]>,
     general: Option<[f64; 2]>,
-    model: Option<&'a PathBuf>,
+    model: Option<&'a Path>,
     seconds: f64,
 }
 
@@ -137,6 +152,9 @@ pub fn run(
     global: &Global,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
+    let Some(out) = &arguments.out else {
+        return apply::run(&arguments.version, global, output);
+    };
     let examples = examples(arguments, global)?;
     let interrupt = Interrupt::listen()?;
     let mut meter = Meter::start(0, output);
@@ -195,9 +213,9 @@ pub fn run(
             meter.update(progress.done, progress.total, words);
             interrupt.flow()
         })
-        .run(&global.encoder_options(), &examples, &arguments.out)?;
+        .run(&global.encoder_options(), &examples, out)?;
     meter.finish();
-    print(&report, arguments, shown)?;
+    print(&report, out, shown)?;
     Ok(Outcome::found(report.verdict == Verdict::Accepted))
 }
 
@@ -263,7 +281,7 @@ fn from_folder(folder: &Path, arguments: &Arguments) -> Result<Examples, Failure
     Ok(Examples::from_beir(&beir, learn, test)?)
 }
 
-fn print(report: &Report, arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
+fn print(report: &Report, out: &Path, output: &mut Output) -> Result<(), Failure> {
     let accepted = report.verdict == Verdict::Accepted;
     let test = report.test.as_ref();
     if output.json {
@@ -279,7 +297,7 @@ fn print(report: &Report, arguments: &Arguments, output: &mut Output) -> Result<
                 .general
                 .as_ref()
                 .map(|general| [general.old, general.new]),
-            model: accepted.then_some(&arguments.out),
+            model: accepted.then_some(out),
             seconds: report.seconds,
         })?;
         return Ok(());
@@ -319,10 +337,11 @@ fn print(report: &Report, arguments: &Arguments, output: &mut Output) -> Result<
             ));
         }
     }
-    let out = arguments.out.display();
+    let out = out.display();
     match accepted {
         true => output.note(format_args!(
-            "the new model is {out}; use it by --model {out}. {out}/tuning.html tells how it went"
+            "the new model is {out}; {out}/tuning.html tells how it went. A collection is asked by it after \
+             `vecdb tune --apply {out} --db …`, a new one by --model {out}"
         )),
         false => output.note(format_args!(
             "nothing was changed; {out}/tuning.html tells how it went"
