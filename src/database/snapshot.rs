@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Database;
 use super::inner::Inner;
+use super::versions::is_hidden;
 use crate::error::{Error, Result};
 use crate::store::{self, Held, Layout, Manifest};
 
@@ -135,14 +136,16 @@ impl Inner {
             }
         };
         drop(guard);
-        let segments = || manifest.collections.iter().flat_map(|c| &c.segments);
-        let documents = segments()
+        let collections = manifest.collections.iter();
+        let collections: Vec<_> = collections.filter(|c| !is_hidden(&c.name)).collect();
+        let segments = collections.iter().flat_map(|c| &c.segments);
+        let documents = segments
             .map(|s| u64::from(s.documents - s.dead_documents))
             .sum();
         let (linked_files, linked_bytes) = held.linked;
         let (copied_files, copied_bytes) = held.write(disk, stop)?;
         Ok(Snapshotted {
-            collections: manifest.collections.len() as u64,
+            collections: collections.len() as u64,
             documents,
             linked_files,
             linked_bytes,

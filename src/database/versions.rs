@@ -600,3 +600,6 @@ fn kept_record(encoder: &Encoder) -> Result<EncoderRecord> {
         fingerprint: encoder.fingerprint().to_owned(),
     })
 }
+
+#[cfg(all(test, feature = "tune"))]
+mod tests;

@@ -85,6 +85,12 @@ pub(super) fn files(kept: &Path) -> Result<Vec<PathBuf>> {
 }
 
 impl Store {
+    /// The folders of current models.
+    pub fn model_folders(&self) -> Vec<PathBuf> {
+        let named = named(&self.layout, &self.manifest);
+        named.into_iter().filter(|folder| folder.is_dir()).collect()
+    }
+
     /// Steps 1 and 2: keeps files of a folder under a name of our form; durable when it returns. What has the name already is
     /// the same.
     ///

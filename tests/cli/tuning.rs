@@ -65,6 +65,65 @@ fn a_model_that_is_better_is_written_and_told() {
 }
 
 #[test]
+fn a_collection_is_encoded_anew_and_goes_back() {
+    let place = Place::empty();
+    unpack_models(&place.path(""));
+    place.write(
+        "notes.jsonl",
+        "{\"id\": \"1\", \"text\": \"river doctor sea\"}\n{\"id\": \"2\", \"text\": \"end night bees\"}\n",
+    );
+    place.run("--model bert ingest notes.jsonl -q").exits(0);
+    let encoder = || {
+        let stats = place.run("stats --json").exits(0).object();
+        let name = stats["encoder"]["name"]
+            .as_str()
+            .expect("a name")
+            .to_owned();
+        (name, stats["before"].clone())
+    };
+    let applied = place
+        .run("tune --apply distilbert --json")
+        .exits(0)
+        .object();
+    assert_eq!(
+        (&applied["documents"], &applied["from"]["name"]),
+        (&2.into(), &"bert".into())
+    );
+    let (name, before) = encoder();
+    assert!(name.starts_with("distilbert-"), "{name}");
+    assert_eq!(before["documents"], 2);
+    // Its model need not be named any more, nor be where it was.
+    std::fs::remove_dir_all(place.path("distilbert")).expect("removed");
+    let hits = place.run_args(["query", "river doctor sea", "--json"]);
+    assert_eq!(hits.exits(0).objects()[0]["id"], "1");
+    place
+        .run_args(["--model", "bert", "query", "river"])
+        .fails_saying(&["distilbert-", "bert ("]);
+
+    place
+        .run("tune --rollback")
+        .exits(0)
+        .says(&["now by bert", "0 documents encoded", "--forget"]);
+    assert_eq!(encoder().0, "bert");
+    place.run("--model bert query river").exits(0);
+    place.run("tune --forget").exits(0).says(&["freed"]);
+    assert!(encoder().1.is_null());
+    place
+        .run("tune --rollback")
+        .fails_saying(&["no earlier version"]);
+    for line in [
+        "tune --apply",
+        "tune --apply bert --rollback",
+        "tune --rollback --out tuned",
+        "tune --forget --pairs few.csv",
+    ] {
+        place.run(line).exits(2).says(&["error:"]);
+    }
+    place.run("tune --apply nowhere").fails_saying(&["nowhere"]);
+    assert_eq!(encoder().0, "bert");
+}
+
+#[test]
 fn a_model_that_is_not_better_is_not_written() {
     let place = Place::empty();
     unpack_models(&place.path(""));

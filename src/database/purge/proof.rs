@@ -119,6 +119,12 @@ impl Erased {
                 unknown.push(path);
             }
         }
+        for model in inner.at_rest(|store| store.model_folders(), stop)? {
+            purged.remarks.push(format!(
+                "{}: if this model was tuned on what was erased, its weights may tell something of it",
+                model.display()
+            ));
+        }
         for path in inner.at_rest(|store| not_in_use(store, unknown), stop)? {
             purged.problems.push(format!(
                 "{} is not in use and may hold erased documents in another form; remove it if you do not need it",
@@ -272,6 +278,11 @@ fn not_in_use(store: &Store, mut files: Vec<PathBuf>) -> Vec<PathBuf> {
     let root = layout.root();
     let mut named = store.segment_files();
     named.extend([root.join("FORMAT"), root.join("LOCK"), layout.manifest()]);
-    files.retain(|file| !named.contains(file) && !file.starts_with(layout.meta()) && file.exists());
+    let mut folders = store.model_folders();
+    folders.push(layout.meta());
+    let is_in_use = |file: &PathBuf| {
+        named.contains(file) || folders.iter().any(|folder| file.starts_with(folder))
+    };
+    files.retain(|file| !is_in_use(file) && file.exists());
     files
 }
