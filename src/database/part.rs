@@ -267,7 +267,6 @@ impl Part {
     }
 
     /// The id of a document, dead or alive.
-    #[cfg(feature = "readers")]
     pub fn id(&self, document: u32) -> &str {
         match &self.body {
             Body::Sealed { segment, .. } => segment.document_id(document),

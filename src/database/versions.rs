@@ -150,7 +150,7 @@ impl Collection {
                 return Ok(Reembedded::of(stored, target));
             }
             let known = self.version_by(&target.fingerprint);
-            self.check_room(writer, &encoder, known.as_deref())?;
+            self.check_room(writer, &encoder, &target, known.as_deref())?;
             match known {
                 Some(version) => version,
                 None => self.begin(writer, &target, encoder.dimension(), &keep)?,
@@ -292,7 +292,13 @@ impl Collection {
 
     /// Is there room for both versions?
     #[cfg(feature = "encoder")]
-    fn check_room(&self, writer: &Writer, encoder: &Encoder, known: Option<&State>) -> Result<()> {
+    fn check_room(
+        &self,
+        writer: &Writer,
+        encoder: &Encoder,
+        target: &EncoderRecord,
+        known: Option<&State>,
+    ) -> Result<()> {
         let snapshot = self.state.snapshot();
         let rows: u64 = snapshot.parts.iter().map(|p| u64::from(p.rows())).sum();
         let live = rows - snapshot.parts.iter().map(|p| p.dead.len()).sum::<u64>();
@@ -304,9 +310,10 @@ impl Collection {
         // A merge writes before it removes.
         needed += needed / 4;
         needed = needed.saturating_sub(known.map_or(0, |known| bytes(&known.snapshot().record)));
-        let files = kept_files(encoder);
-        let size = |file| std::fs::metadata(encoder.folder().join(file)).map_or(0, |m| m.len());
-        needed += files.iter().map(size).sum::<u64>();
+        if !writer.store.keeps_model(&target.name) {
+            let size = |file| std::fs::metadata(encoder.folder().join(file)).map_or(0, |m| m.len());
+            needed += kept_files(encoder).iter().map(size).sum::<u64>();
+        }
         let folder = writer.store.layout().root();
         match fs4::available_space(folder) {
             Ok(free) if free < needed => {

@@ -64,6 +64,7 @@ pub(crate) use examine::look;
 pub(crate) use layout::Layout;
 pub(crate) use manifest::{CollectionRecord, EncoderRecord, Manifest, SegmentRecord};
 pub(crate) use migrate::{FORMAT, Plan, migrate, migration};
+#[cfg(feature = "encoder")]
 pub(crate) use models::folder as model_folder;
 pub(crate) use recover::{Opened, check_stamp, leftovers, read_only, was_closed};
 pub(crate) use snapshot::{Held, begin as begin_snapshot, missing_file};

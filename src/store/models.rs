@@ -91,11 +91,18 @@ impl Store {
         named.into_iter().filter(|folder| folder.is_dir()).collect()
     }
 
+    /// Is one kept under this name?
+    #[cfg_attr(not(feature = "encoder"), expect(dead_code, reason = "none is kept"))]
+    pub fn keeps_model(&self, name: &str) -> bool {
+        folder(&self.layout.models(), name).is_some_and(|folder| folder.is_dir())
+    }
+
     /// Steps 1 and 2: keeps files of a folder under a name of our form; durable when it returns. What has the name already is
     /// the same.
     ///
     /// # Errors
     /// [`Error::Io`]; nothing is there under the name then.
+    #[cfg_attr(not(feature = "encoder"), expect(dead_code, reason = "none is kept"))]
     pub fn keep_model(&self, name: &str, from: &Path, wanted: &[PathBuf]) -> Result<()> {
         self.usable()?;
         let (dir, models) = (&*self.dir, self.layout.models());

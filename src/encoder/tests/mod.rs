@@ -10,6 +10,7 @@
 //! | `folders.rs` | model folders, good and bad |
 
 mod folders;
+#[cfg(feature = "tune")]
 mod gradients;
 mod models;
 mod running;
