@@ -12,6 +12,14 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// A number of the standard normal distribution (Box and Muller 1958).
+    #[cfg(feature = "tune")]
+    pub fn normal(&mut self) -> f32 {
+        let mut unit = || (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        let (radius, angle) = (1.0 - unit(), unit());
+        ((-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()) as f32
+    }
+
     /// A number below `limit`, all about as likely.
     #[cfg(any(test, feature = "tune"))]
     pub fn below(&mut self, limit: usize) -> usize {

@@ -65,7 +65,7 @@ pub(super) fn learn(
         let step = lessons::step(
             &chosen,
             settings.negatives,
-            &mut Random(seed_of(settings, at)),
+            &mut Random(seed_of(settings.seed, at)),
         );
         let given: Vec<&[f32]> = step.windows.iter().map(|window| known.of(window)).collect();
         let (queries, passages) = given.split_at(step.queries);
@@ -92,7 +92,7 @@ pub(super) fn learn(
         );
         adapter.up = parameters.remove(UP).unwrap_or_default();
         adapter.down = parameters.remove(DOWN).unwrap_or_default();
-        course.done(&step, loss, start.elapsed());
+        course.done(step.tokens(), loss, start.elapsed());
         let done = Done {
             step: course.steps,
             steps,

@@ -1,5 +1,6 @@
 //! All of it in order.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -367,9 +368,9 @@ fn write(
         fs::remove_dir_all(folder).map_err(Error::io("remove", folder))?;
     }
     match learnt {
-        Learnt::Weights(weights) => old.write_with(weights, folder)?,
+        Learnt::Weights(weights) => old.write_with(weights, &BTreeMap::new(), folder)?,
         Learnt::Adapter(adapter) => {
-            old.write_with(&Numbers::new(), folder)?;
+            old.write_with(&Numbers::new(), &BTreeMap::new(), folder)?;
             adapter.write(folder)?;
         }
     }

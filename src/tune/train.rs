@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint;
-use super::lessons::{self, Lesson, Step};
+use super::lessons::{self, Lesson};
 use super::lora::Adaptation;
 use super::optimise::{AdamW, schedule};
 use super::split::shuffle;
@@ -75,7 +75,26 @@ pub(super) struct State {
     pub course: Course,
 }
 
-/// Trains; goes on from the checkpoint where there is one of the same `name`.
+/// How long it goes on, and how fast.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan<'a> {
+    pub steps: usize,
+    pub rate: f32,
+    /// Ends there, whatever is left.
+    pub until: Option<Instant>,
+    /// Where the state is kept, and what it must have been made with to be gone on from.
+    pub checkpoint: (&'a Path, &'a str),
+}
+
+/// What a step came to.
+pub(super) struct Stepped {
+    pub loss: f32,
+    pub tokens: usize,
+    /// Of the parameters; `None` if the loss is no number.
+    pub gradients: Option<Numbers>,
+}
+
+/// Trains on lessons; goes on from the checkpoint where there is one of the same name.
 ///
 /// # Errors
 /// [`Error::Cancelled`] where `progress` ended it; the checkpoint is there then. [`Error::Encode`], [`Error::Io`].
@@ -85,65 +104,95 @@ pub(super) fn train(
     lessons: &[Lesson],
     settings: &Settings,
     checkpoint: (&Path, &str),
+    progress: impl FnMut(Done) -> ControlFlow<()>,
+) -> Result<(Numbers, Course)> {
+    let plan = Plan {
+        steps: lessons.len().div_ceil(settings.batch) * settings.epochs,
+        rate: settings.rate,
+        until: settings.until,
+        checkpoint,
+    };
+    let step = |at: usize, parameters: &Numbers| {
+        let chosen = lessons_of(lessons, settings, at);
+        let mut random = Random(seed_of(settings.seed, at));
+        let step = lessons::step(&chosen, settings.negatives, &mut random);
+        let weights = adaptation.weights(parameters);
+        let drop = settings.dropout.then(|| random.next());
+        let forward = trunk.forward(&weights, &step.windows, drop, true)?;
+        let (loss, gradient) = step.loss(&forward.vectors, trunk.dimension(), &settings.dimensions);
+        let gradients = match loss.is_finite() {
+            true => {
+                let gradients = trunk.backward(&weights, forward, &gradient)?;
+                Some(adaptation.gradients(parameters, gradients))
+            }
+            false => None,
+        };
+        Ok(Stepped {
+            loss,
+            tokens: step.tokens(),
+            gradients,
+        })
+    };
+    let start = || adaptation.start(settings.seed);
+    let (parameters, course) = follow(&plan, start, &adaptation.shapes(), step, progress)?;
+    Ok((adaptation.weights(&parameters), course))
+}
+
+/// Takes the steps of a plan from the parameters that `start` gives, or from those of the checkpoint.
+///
+/// # Errors
+/// As [`train`], and those of `step`.
+pub(super) fn follow(
+    plan: &Plan<'_>,
+    start: impl FnOnce() -> Numbers,
+    shapes: &BTreeMap<String, Vec<usize>>,
+    mut step: impl FnMut(usize, &Numbers) -> Result<Stepped>,
     mut progress: impl FnMut(Done) -> ControlFlow<()>,
 ) -> Result<(Numbers, Course)> {
-    let (path, name) = checkpoint;
-    let per_epoch = lessons.len().div_ceil(settings.batch);
-    let steps = per_epoch * settings.epochs;
+    let (path, name) = plan.checkpoint;
     let mut state = checkpoint::read(path, name)?.unwrap_or_else(|| State {
-        parameters: adaptation.start(settings.seed),
+        parameters: start(),
         ..State::default()
     });
-    state.course.planned = steps;
+    state.course.planned = plan.steps;
     // Why it stopped then need not stop it now.
     state.course.stopped = None;
-    let shapes = adaptation.shapes();
     let before = Duration::from_secs_f64(state.course.seconds);
     let start = Instant::now();
     let mut written = Instant::now();
     let mut tokens = 0;
-    while state.course.steps < steps {
+    while state.course.steps < plan.steps {
         let at = state.course.steps;
-        if settings.until.is_some_and(|until| Instant::now() >= until) {
+        if plan.until.is_some_and(|until| Instant::now() >= until) {
             state.course.stopped = Some("the time was up".into());
             break;
         }
-        let chosen = lessons_of(lessons, settings, at);
-        let mut random = Random(seed_of(settings, at));
-        let step = lessons::step(&chosen, settings.negatives, &mut random);
-
-        let weights = adaptation.weights(&state.parameters);
-        let drop = settings.dropout.then(|| random.next());
-        let forward = trunk.forward(&weights, &step.windows, drop, true)?;
-        let (loss, gradient) = step.loss(&forward.vectors, trunk.dimension(), &settings.dimensions);
-        if !loss.is_finite() {
+        let stepped = step(at, &state.parameters)?;
+        let wrong = match &stepped.gradients {
+            _ if !stepped.loss.is_finite() => Some("the loss"),
+            Some(gradients) if gradients.values().flatten().all(|x| x.is_finite()) => None,
+            _ => Some("a gradient"),
+        };
+        let (None, Some(gradients)) = (wrong, stepped.gradients) else {
             state.course.stopped = Some(format!(
-                "the loss was no number at step {}; the weights are those before it",
+                "{} was no number at step {}; the weights are those before it",
+                wrong.unwrap_or_default(),
                 at + 1
             ));
             break;
-        }
-        let gradients = trunk.backward(&weights, forward, &gradient)?;
-        let gradients = adaptation.gradients(&state.parameters, gradients);
-        if !gradients.values().flatten().all(|x| x.is_finite()) {
-            state.course.stopped = Some(format!(
-                "a gradient was no number at step {}; the weights are those before it",
-                at + 1
-            ));
-            break;
-        }
-        let rate = settings.rate * schedule(at, steps);
+        };
+        let rate = plan.rate * schedule(at, plan.steps);
         state
             .optimiser
-            .step(&mut state.parameters, &gradients, &shapes, rate);
+            .step(&mut state.parameters, &gradients, shapes, rate);
 
         let course = &mut state.course;
-        course.done(&step, loss, before + start.elapsed());
-        tokens += step.tokens() as u64;
+        course.done(stepped.tokens, stepped.loss, before + start.elapsed());
+        tokens += stepped.tokens as u64;
         let done = Done {
             step: course.steps,
-            steps,
-            loss,
+            steps: plan.steps,
+            loss: stepped.loss,
             tokens_per_second: Some(tokens as f64 / start.elapsed().as_secs_f64()),
         };
         let stop = progress(done).is_break();
@@ -156,7 +205,7 @@ pub(super) fn train(
         }
     }
     checkpoint::write(path, name, &state)?;
-    Ok((adaptation.weights(&state.parameters), state.course))
+    Ok((state.parameters, state.course))
 }
 
 /// The lessons of a step: each epoch has all of them, in an order of its own.
@@ -180,15 +229,15 @@ pub(super) fn lessons_of<'a>(
 }
 
 /// What a step draws from.
-pub(super) fn seed_of(settings: &Settings, at: usize) -> u64 {
-    settings.seed ^ (at as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95)
+pub(super) fn seed_of(seed: u64, at: usize) -> u64 {
+    seed ^ (at as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95)
 }
 
 impl Course {
     /// Counts a step. The curve has a point for every so many steps: the mean since the last one.
-    pub(super) fn done(&mut self, step: &Step<'_>, loss: f32, elapsed: Duration) {
+    pub(super) fn done(&mut self, tokens: usize, loss: f32, elapsed: Duration) {
         self.steps += 1;
-        self.tokens += step.tokens() as u64;
+        self.tokens += tokens as u64;
         self.seconds = elapsed.as_secs_f64();
         self.recent += loss;
         let last = self.losses.last().map_or(0, |&(step, _)| step);

@@ -11,6 +11,7 @@
 //! | `quantise.rs` | matrices in 8 bits |
 //! | `gradient.rs` | a graph → the graph of its gradient |
 //! | `training.rs` | a part of the network, forward and backward |
+//! | `classifier.rs` | what is guessed of a vector, how wrong it is, and the gradient |
 //! | `graph.rs` | weights in a graph |
 //! | `nodes.rs` | nodes, constants, inputs and outputs |
 //! | `proto.rs` | the protobuf messages |
@@ -24,6 +25,8 @@
 //! The operators are written as ONNX Runtime would fuse them, so that no optimiser has to run when a session opens,
 //! and every runtime version executes the same graph.
 
+#[cfg(feature = "tune")]
+mod classifier;
 mod distance;
 #[cfg(feature = "tune")]
 mod gradient;
@@ -40,6 +43,8 @@ use super::Precision;
 use super::model::Config;
 use super::weights::{Place, Weights};
 use crate::error::Result;
+#[cfg(feature = "tune")]
+pub(super) use classifier::{Bend, Classifier, LABELS, LOSS, RIGHT, ROWS, SCALE};
 #[cfg(feature = "tune")]
 pub(super) use distance::bucket as distance_bucket;
 #[cfg(feature = "tune")]

@@ -194,6 +194,33 @@ impl Nodes {
         self.graph.output.push(of_any_shape(name, elem_type));
     }
 
+    /// Numbers known now, `[values]`.
+    pub fn floats(&mut self, values: &[f32]) -> Name {
+        let bytes = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        self.constant(element::F32, vec![values.len() as i64], bytes)
+    }
+
+    /// Puts the nodes and outputs of another graph behind its own, which name values of both; what the other calls `input` is
+    /// the value of that name here.
+    pub fn append(&mut self, mut other: Self, input: &str, value: &str) {
+        for name in other.graph.node.iter_mut().flat_map(|node| &mut node.input) {
+            if name == input {
+                *name = value.into();
+            }
+        }
+        self.graph.node.append(&mut other.graph.node);
+        self.graph.output.append(&mut other.graph.output);
+        let known = |name: &str, graph: &Graph| graph.initializer.iter().any(|t| t.name == name);
+        for tensor in other.graph.initializer {
+            if !known(&tensor.name, &self.graph) {
+                self.graph.initializer.push(tensor);
+            }
+        }
+    }
+
     /// The names of the graph's inputs.
     pub fn inputs(&self) -> Vec<Name> {
         let inputs = self.graph.input.iter();

@@ -1,6 +1,7 @@
 //! Weights that were trained → a model folder, as sentence-transformers lays one out.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -12,12 +13,17 @@ use crate::encoder::weights::{self, Tensor, WEIGHTS_FILE};
 use crate::error::{Error, Result};
 
 impl Encoder {
-    /// Writes the model with other weights into an empty folder: the weights file, in which all others stand as they were, and
-    /// the settings and the tokenizer.
+    /// Writes the model with other weights into an empty folder: the weights file, in which all others stand as they were and
+    /// those of `added`, which have shapes there, come to them; and the settings and the tokenizer.
     ///
     /// # Errors
     /// [`Error::Model`] for a graph of the folder's own, [`Error::Io`] where the folder cannot be written.
-    pub(crate) fn write_with(&self, trained: &Numbers, folder: &Path) -> Result<()> {
+    pub(crate) fn write_with(
+        &self,
+        trained: &Numbers,
+        added: &BTreeMap<String, Vec<usize>>,
+        folder: &Path,
+    ) -> Result<()> {
         let ours = &self
             .0
             .pool
@@ -39,7 +45,11 @@ impl Encoder {
             };
             (name.as_str(), tensor)
         });
-        let tensors: Vec<_> = tensors.collect();
+        let added = added.iter().filter_map(|(name, shape)| {
+            let numbers = trained.get(name)?;
+            Some((name.as_str(), Tensor::of(numbers, shape)))
+        });
+        let tensors: Vec<_> = tensors.chain(added).collect();
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         weights::write(
             &tensors,

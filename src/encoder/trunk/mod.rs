@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `tables.rs` | tokens → rows of the tables |
 //! | `dropout.rs` | what is kept of the numbers inside |
+//! | `pretraining.rs` | texts with gaps, guessed, instead of vectors |
 //! | `folder.rs` | trained weights → a model folder |
 //!
 //! The layers run as graphs whose weights are inputs; what is looked up and pooled is little, and done here. Texts run in small
@@ -19,6 +20,7 @@
 
 mod dropout;
 mod folder;
+mod pretraining;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -32,6 +34,7 @@ use super::network::Ours;
 use super::session::{Given, Kept, Session};
 use super::{Encoder, Window, workers};
 use crate::error::Result;
+pub(crate) use pretraining::{Judged, Masked, Pretraining};
 use tables::Tables;
 
 /// Tokens of a batch, padding included.
@@ -72,6 +75,8 @@ pub(crate) struct Trunk {
 
 struct Worker {
     frozen: Option<Session>,
+    /// What is guessed of tokens and of texts, in pre-training.
+    classifiers: Vec<pretraining::Sessions>,
     forward: Session,
     backward: Session,
 }
@@ -102,6 +107,8 @@ pub(crate) struct Forward {
 /// Texts that run together.
 struct Batch {
     padded: Padded,
+    /// Where each text's second segment begins; empty where all are of one.
+    second: Vec<usize>,
     /// Its first row of the plan.
     first: usize,
     /// `[rows × width, hidden]`
@@ -171,6 +178,7 @@ impl Encoder {
             let below = below.as_ref().map(|graphs| open(&graphs.forward));
             Ok(Mutex::new(Worker {
                 frozen: below.transpose()?,
+                classifiers: Vec::new(),
                 forward: open(&written.forward)?,
                 backward: open(&written.backward)?,
             }))
@@ -320,6 +328,7 @@ impl Trunk {
             entering: self.entering(worker, weights, rows, &padded)?,
             distances: self.tables.distances(self.of(weights), padded.width),
             padded,
+            second: Vec::new(),
             first,
             pooled: Vec::new(),
             kept: None,
@@ -409,13 +418,13 @@ impl Trunk {
         padded: &Padded,
     ) -> Result<Vec<f32>> {
         let (Some(frozen), Some(session)) = (&self.frozen, &mut worker.frozen) else {
-            return Ok(self.tables.look_up(self.of(weights), padded));
+            return Ok(self.tables.look_up(self.of(weights), padded, &[]));
         };
         let hidden = self.config.hidden;
         if let Some(known) = frozen.recall(rows, padded.width * hidden) {
             return Ok(known);
         }
-        let sums = self.tables.look_up(&self.fixed, padded);
+        let sums = self.tables.look_up(&self.fixed, padded, &[]);
         let distances = self.tables.distances(&self.fixed, padded.width);
         let inputs = self.inputs(&frozen.weights, &self.fixed, padded, &sums, &distances);
         let kept = session.run_and_keep(inputs.iter().map(Input::given), None)?;
@@ -520,7 +529,7 @@ impl Trunk {
         for name in &self.graphs.gradients {
             let numbers = gradients.numbers(&gradient_name(name))?;
             match name.as_str() {
-                ENTERING => self.tables.give_back(padded, numbers, sums),
+                ENTERING => self.tables.give_back(padded, &batch.second, numbers, sums),
                 DISTANCES => self.tables.give_distances_back(padded.width, numbers, sums),
                 _ => add(sums, name, numbers.to_vec()),
             }

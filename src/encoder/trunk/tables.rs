@@ -46,11 +46,12 @@ impl Tables {
         [words, places].into_iter().chain(segments).chain(distances)
     }
 
-    /// The sum of each token's rows, `[rows × width, hidden]`.
-    pub fn look_up(&self, weights: &Numbers, padded: &Padded) -> Vec<f32> {
+    /// The sum of each token's rows, `[rows × width, hidden]`. From `second` on, where that is told of a text, its tokens are
+    /// of the second segment.
+    pub fn look_up(&self, weights: &Numbers, padded: &Padded, second: &[usize]) -> Vec<f32> {
         let hidden = self.config.hidden;
         let (words, places) = (&weights[&self.words], &weights[&self.places]);
-        let segment = self.segments.as_ref().map(|name| &weights[name][..hidden]);
+        let segments = self.segments.as_ref().map(|name| &weights[name]);
         let mut sums = Vec::with_capacity(padded.ids.len() * hidden);
         for (at, &id) in padded.ids.iter().enumerate() {
             let word = row(words, id as usize, hidden);
@@ -60,8 +61,11 @@ impl Tables {
                 hidden,
             );
             let sum = word.iter().zip(place).map(|(a, b)| a + b);
-            match segment {
-                Some(segment) => sums.extend(sum.zip(segment).map(|(a, b)| a + b)),
+            match segments {
+                Some(segments) => {
+                    let segment = row(segments, self.segment(padded, second, at), hidden);
+                    sums.extend(sum.zip(segment).map(|(a, b)| a + b));
+                }
                 None => sums.extend(sum),
             }
         }
@@ -69,38 +73,40 @@ impl Tables {
     }
 
     /// Adds the gradient of what [`look_up`](Self::look_up) gave to the tables'.
-    pub fn give_back(&self, padded: &Padded, gradient: &[f32], sums: &mut Numbers) {
+    pub fn give_back(
+        &self,
+        padded: &Padded,
+        second: &[usize],
+        gradient: &[f32],
+        sums: &mut Numbers,
+    ) {
         let hidden = self.config.hidden;
-        let Config {
-            vocabulary,
-            positions,
-            segments,
-            ..
-        } = self.config;
-        let mut words = vec![0.0; vocabulary * hidden];
-        let mut places = vec![0.0; positions * hidden];
-        let mut first_segment = vec![0.0; segments * hidden];
-        let tokens = padded
-            .ids
-            .iter()
-            .zip(gradient.chunks_exact(hidden))
-            .enumerate();
-        for (at, (&id, gradient)) in tokens {
-            if padded.mask[at] == 0.0 {
-                continue;
-            }
+        let tokens = || {
+            let tokens = gradient.chunks_exact(hidden).enumerate();
+            tokens.filter(|&(at, _)| padded.mask[at] != 0.0)
+        };
+        let words = of(sums, &self.words, self.config.vocabulary * hidden);
+        for (at, gradient) in tokens() {
+            add_row(words, padded.ids[at] as usize, gradient);
+        }
+        let places = of(sums, &self.places, self.config.positions * hidden);
+        for (at, gradient) in tokens() {
             let place = self.config.first_position + at % padded.width;
-            add_row(&mut words, id as usize, gradient);
-            add_row(&mut places, place, gradient);
-            if segments > 0 {
-                add_row(&mut first_segment, 0, gradient);
+            add_row(places, place, gradient);
+        }
+        if let Some(name) = &self.segments {
+            let segments = of(sums, name, self.config.segments * hidden);
+            for (at, gradient) in tokens() {
+                add_row(segments, self.segment(padded, second, at), gradient);
             }
         }
-        add(sums, &self.words, words);
-        add(sums, &self.places, places);
-        if let Some(name) = &self.segments {
-            add(sums, name, first_segment);
-        }
+    }
+
+    /// The segment of the token at a place.
+    fn segment(&self, padded: &Padded, second: &[usize], at: usize) -> usize {
+        let second = second.get(at / padded.width);
+        let is_second = second.is_some_and(|second| at % padded.width >= *second);
+        usize::from(is_second).min(self.config.segments.saturating_sub(1))
     }
 
     /// What is added to scores for the distance of two tokens, `[1, heads, width, width]`; nothing where there is none.
@@ -143,6 +149,12 @@ impl Tables {
             distance_bucket(key as i64 - query as i64, buckets as i64) as usize
         })
     }
+}
+
+/// The sum of a table's gradients.
+fn of<'a>(sums: &'a mut Numbers, name: &str, numbers: usize) -> &'a mut Vec<f32> {
+    let zeros = || vec![0.0; numbers];
+    sums.entry(name.to_owned()).or_insert_with(zeros)
 }
 
 fn row(table: &[f32], at: usize, width: usize) -> &[f32] {
