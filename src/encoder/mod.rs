@@ -24,6 +24,7 @@
 //! | `head.rs` | token vectors → the text's vector |
 //! | `adapter.rs` | a map of queries' vectors |
 //! | `inspect.rs` | what happens inside: tokens, layers, attention |
+//! | `fresh.rs` | a model that knows nothing yet |
 //! | `trunk/` | the network as it is trained |
 //! | `device.rs` | processor or GPU: asked for, possible, chosen |
 //! | `network.rs` | what sessions are opened for |
@@ -45,6 +46,8 @@ mod batch;
 mod cut;
 mod device;
 mod export;
+#[cfg(feature = "tune")]
+mod fresh;
 mod hash_cache;
 mod head;
 mod inspect;
@@ -84,6 +87,8 @@ pub(crate) use adapter::Adapter;
 use adapter::Adapter;
 use batch::{Plan, Row};
 pub use device::Device;
+#[cfg(feature = "tune")]
+pub use fresh::Fresh;
 pub use inspect::{Attention, Inspection, Token};
 use model::Model;
 pub use options::{EncoderOptions, Precision};
@@ -123,6 +128,19 @@ impl Window {
         }
         InputHash::new(hash.digest128()).unwrap_or(InputHash::MIN)
     }
+}
+
+/// Tokens that stand for no text.
+#[cfg(feature = "tune")]
+pub(crate) struct Alphabet {
+    /// Before a text.
+    pub before: Vec<u32>,
+    /// After it.
+    pub after: Vec<u32>,
+    /// For a word that is to be guessed, where there is one.
+    pub mask: Option<u32>,
+    /// How many tokens there are.
+    pub tokens: usize,
 }
 
 /// Turns texts into vectors. Cloning is cheap; all methods may be called from many threads at once.
@@ -173,6 +191,25 @@ impl Encoder {
     /// Components of a vector.
     pub fn dimension(&self) -> usize {
         self.0.pool.head().dimension()
+    }
+
+    /// What masked texts are made of.
+    #[cfg(feature = "tune")]
+    pub(crate) fn alphabet(&self) -> Alphabet {
+        let tokenizer = &self.0.tokenizer;
+        let mask = ["[MASK]", "<mask>"].into_iter();
+        Alphabet {
+            before: tokenizer.before().to_vec(),
+            after: tokenizer.after().to_vec(),
+            mask: mask.filter_map(|name| tokenizer.id(name)).next(),
+            tokens: tokenizer.count(),
+        }
+    }
+
+    /// The tokens of a text, without special ones.
+    #[cfg(feature = "tune")]
+    pub(crate) fn token_ids(&self, text: &str) -> Result<Vec<u32>> {
+        self.0.tokenizer.ids(text)
     }
 
     /// Tokens of a window, special ones included.

@@ -112,6 +112,18 @@ impl Tokenizer {
         self.inner.id_to_token(id).unwrap_or_default()
     }
 
+    /// The id of a token.
+    #[cfg(feature = "tune")]
+    pub fn id(&self, name: &str) -> Option<u32> {
+        self.inner.token_to_id(name)
+    }
+
+    /// How many tokens there are.
+    #[cfg(feature = "tune")]
+    pub fn count(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
     /// Token ids without special tokens, for a text that need not be cut.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, false).map_err(failed)?;

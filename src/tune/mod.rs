@@ -29,6 +29,7 @@
 //! | `report.rs` | what is told of it |
 //! | `work.rs` | the folder of what is in progress |
 //! | `run.rs` | all of it in order |
+//! | `pretrain/` | a language is learnt from texts alone |
 //!
 //! ```no_run
 //! use vecdb::encoder::EncoderOptions;
@@ -54,6 +55,7 @@ mod lora;
 mod loss;
 mod optimise;
 mod options;
+mod pretrain;
 mod report;
 mod run;
 mod split;
@@ -67,5 +69,6 @@ mod work;
 pub use data::{Example, Examples};
 pub use gate::Interval;
 pub use options::{Method, Progress, Stage, Tuning};
+pub use pretrain::{Guesses, Pretrained, Pretraining};
 pub use report::{Attempt, General, Report, Sizes, Step, Test, Verdict};
 pub use train::Course;

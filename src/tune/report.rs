@@ -298,13 +298,13 @@ impl Attempt {
     }
 }
 
-const HEAD: &str = "<!doctype html><meta charset=utf-8><title>Tuning</title><style>\
+pub(super) const HEAD: &str = "<!doctype html><meta charset=utf-8><title>Tuning</title><style>\
 body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem;color:#222}\
 table{border-collapse:collapse}td,th{padding:.2rem .8rem;text-align:right;border-bottom:1px solid #ddd}\
 td:first-child{text-align:left}.accepted{color:#176f2c}.refused{color:#a40e26}.chosen{font-weight:bold}\
 svg{display:block;max-width:100%;background:#fafafa;margin:.5rem 0}text{font-size:12px;fill:#555}</style>";
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
@@ -418,7 +418,7 @@ fn listed(page: &mut String, test: &Test) -> fmt::Result {
 }
 
 /// The loss over the steps.
-fn loss_plot(page: &mut String, course: &Course) -> fmt::Result {
+pub(super) fn loss_plot(page: &mut String, course: &Course) -> fmt::Result {
     let Some(highest) = course
         .losses
         .iter()

@@ -21,7 +21,7 @@ use super::report::{self, Attempt, Report, Sizes, Test, Verdict};
 use super::split::{Split, shuffle};
 use super::teacher::Tokens;
 use super::train::{self, Settings};
-use super::work::Work;
+use super::work::{self, Work};
 use crate::encoder::trunk::{Numbers, Scope, Trunk};
 use crate::encoder::{Encoder, EncoderOptions};
 use crate::error::{Error, Result};
@@ -55,11 +55,7 @@ impl Tuning<'_> {
         target: impl AsRef<Path>,
     ) -> Result<Report> {
         let target = target.as_ref();
-        if target.exists() {
-            return Err(Error::Tune {
-                what: format!("{} is there already; name a new folder", target.display()),
-            });
-        }
+        work::check_new(target)?;
         examples.check()?;
         let start = Instant::now();
         let options = encoder;
@@ -80,7 +76,7 @@ impl Tuning<'_> {
         // A model that cannot be trained is told before anything is done.
         let judge = trunk(self.dropout, self.memory, &encoder, Method::Layers(1))?;
         let name = self.name(&encoder, examples);
-        let work = Work::open(target, &name, &encoder, examples)?;
+        let work = Work::open(target, &name, work::room(&encoder, examples))?;
         let progress = &mut self.progress;
 
         let documents = &examples.documents;
@@ -167,7 +163,7 @@ impl Tuning<'_> {
             report.verdict = Verdict::Refused(
                 "nothing was learnt that helps the development queries without forgetting; the held-out ones were not asked".into(),
             );
-            return work.finish(report, target, start, None);
+            return finish(work, report, target, start, None);
         };
         drop(lessons);
 
@@ -194,7 +190,7 @@ impl Tuning<'_> {
         });
         report.verdict = verdict(&test, report.general.as_ref());
         report.test = Some(test);
-        work.finish(report, target, start, Some(&model))
+        finish(work, report, target, start, Some(&model))
     }
 
     /// Trains by one method, and sees how far it is good to go.
@@ -310,6 +306,24 @@ impl Tuning<'_> {
         examples.questions.iter().for_each(|question| add(question));
         format!("{:032x}", hash.digest128())
     }
+}
+
+/// Stores the report, with the model if it is accepted.
+fn finish(
+    work: Work,
+    mut report: Report,
+    target: &Path,
+    start: Instant,
+    model: Option<&Path>,
+) -> Result<Report> {
+    report.seconds = start.elapsed().as_secs_f64();
+    let reports = [
+        ("tuning.json", report.to_json()),
+        ("tuning.html", report.to_html()),
+    ];
+    let accepted = model.filter(|_| report.verdict == Verdict::Accepted);
+    work.finish(&reports, target, accepted)?;
+    Ok(report)
 }
 
 /// The network as a method trains it, and the weights that it starts from.

@@ -2,10 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use super::data::Examples;
-use super::report::{Report, Verdict};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 
@@ -16,11 +14,12 @@ const NAME_FILE: &str = "name";
 pub(super) struct Work(PathBuf);
 
 impl Work {
-    /// Beside the target. What a call left that did not end stays if it had the same `name`: the same encoder, data and settings.
+    /// Beside the target, where there must be `room` bytes. What a call left that did not end stays if it had the same `name`:
+    /// the same encoder, data and settings.
     ///
     /// # Errors
     /// [`Error::Tune`] if the disk has too little room, or something else has the folder's name; [`Error::Io`].
-    pub fn open(target: &Path, name: &str, encoder: &Encoder, examples: &Examples) -> Result<Self> {
+    pub fn open(target: &Path, name: &str, room: u64) -> Result<Self> {
         let mut folder = target.file_name().unwrap_or_default().to_owned();
         folder.push(".tuning");
         let folder = target.with_file_name(folder);
@@ -39,7 +38,7 @@ impl Work {
                 }
             }
         }
-        check_room(target, encoder, examples)?;
+        check_room(target, room)?;
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         fs::write(&note, name).map_err(Error::io("write", &note))?;
         Ok(Self(folder))
@@ -50,37 +49,42 @@ impl Work {
         self.0.join(name)
     }
 
-    /// Stores the report, with the model if it is accepted, and clears up.
+    /// Stores the reports, with the model if it is accepted, and clears up.
     pub fn finish(
         self,
-        mut report: Report,
+        reports: &[(&str, String)],
         target: &Path,
-        start: Instant,
-        model: Option<&Path>,
-    ) -> Result<Report> {
-        report.seconds = start.elapsed().as_secs_f64();
+        accepted: Option<&Path>,
+    ) -> Result<()> {
         let folder = self.path("result");
-        match model {
-            Some(model) if report.verdict == Verdict::Accepted => {
-                fs::rename(model, &folder).map_err(Error::io("rename", model))?;
-            }
-            _ => fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?,
+        match accepted {
+            Some(model) => fs::rename(model, &folder).map_err(Error::io("rename", model))?,
+            None => fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?,
         }
-        for (name, text) in [
-            ("tuning.json", report.to_json()),
-            ("tuning.html", report.to_html()),
-        ] {
+        for (name, text) in reports {
             let path = folder.join(name);
             fs::write(&path, text).map_err(Error::io("write", &path))?;
         }
         fs::rename(&folder, target).map_err(Error::io("rename", &folder))?;
-        fs::remove_dir_all(&self.0).map_err(Error::io("remove", &self.0))?;
-        Ok(report)
+        fs::remove_dir_all(&self.0).map_err(Error::io("remove", &self.0))
     }
 }
 
-/// Is there room for two indexes, the model twice (safetensors and ONNX), and the checkpoint with its successor?
-fn check_room(target: &Path, encoder: &Encoder, examples: &Examples) -> Result<()> {
+/// Refuses a folder that is there.
+///
+/// # Errors
+/// [`Error::Tune`].
+pub(super) fn check_new(target: &Path) -> Result<()> {
+    match target.exists() {
+        false => Ok(()),
+        true => Err(Error::Tune {
+            what: format!("{} is there already; name a new folder", target.display()),
+        }),
+    }
+}
+
+/// What a tuning takes: two indexes, the model twice (safetensors and ONNX), and the checkpoint with its successor.
+pub(super) fn room(encoder: &Encoder, examples: &Examples) -> u64 {
     let text: usize = examples
         .documents
         .iter()
@@ -91,7 +95,10 @@ fn check_room(target: &Path, encoder: &Encoder, examples: &Examples) -> Result<(
     let index = passages * (8 * encoder.dimension() + 512) + text;
     let weights =
         fs::metadata(encoder.folder().join("model.safetensors")).map_or(0, |file| file.len());
-    let needed = 2 * index as u64 + 8 * weights;
+    2 * index as u64 + 8 * weights
+}
+
+fn check_room(target: &Path, needed: u64) -> Result<()> {
     let existing = target.ancestors().skip(1).find(|folder| folder.exists());
     let existing = existing.unwrap_or(Path::new("."));
     match fs4::available_space(existing) {

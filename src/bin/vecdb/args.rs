@@ -9,7 +9,7 @@ use vecdb::encoder::{Device, Precision};
 
 use crate::{
     check, compact, completions, delete, demo, doctor, eval, export, get, import, ingest, list,
-    migrate, model, query, read_documents, setup, snapshot, stats, text, tune,
+    migrate, model, pretrain, query, read_documents, setup, snapshot, stats, text, tune,
 };
 
 /// The collection that is meant where none is named.
@@ -169,6 +169,9 @@ pub enum Command {
     /// Teach the encoder a corpus, and prove that it got better
     #[command(after_help = tune::AFTER_HELP)]
     Tune(tune::Arguments),
+    /// Teach a network a language from texts alone
+    #[command(after_help = pretrain::AFTER_HELP)]
+    Pretrain(pretrain::Arguments),
     /// Print a shell's completion script
     #[command(after_help = completions::AFTER_HELP)]
     Completions(completions::Arguments),

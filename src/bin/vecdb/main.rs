@@ -45,6 +45,7 @@ mod migrate;
 mod model;
 mod open;
 mod output;
+mod pretrain;
 mod progress;
 mod purge;
 mod query;
@@ -94,6 +95,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<Outcome, Failure> {
         Command::Snapshot(arguments) => snapshot::run(arguments, global, output),
         Command::Migrate(arguments) => migrate::run(arguments, global, output),
         Command::Eval(arguments) => eval::run(arguments, global, output),
+        Command::Pretrain(arguments) => pretrain::run(arguments, global, output),
         Command::Tune(arguments) => tune::run(arguments, global, output),
         Command::Model(arguments) => model::run(arguments, global, output),
         Command::Setup(arguments) => setup::run(arguments, global, output),

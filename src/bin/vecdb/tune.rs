@@ -8,7 +8,7 @@ use serde::Serialize;
 use vecdb::Document;
 use vecdb::eval::BeirFolder;
 use vecdb::ingest::Sources;
-use vecdb::tune::{Examples, Interval, Method, Report, Stage, Tuning, Verdict};
+use vecdb::tune::{Examples, Interval, Method, Progress, Report, Stage, Tuning, Verdict};
 
 use crate::apply;
 use crate::args::Global;
@@ -118,7 +118,8 @@ pub struct Arguments {
     pub version: apply::Arguments,
 }
 
-fn time(typed: &str) -> Result<Duration, String> {
+/// A length of time as it is typed.
+pub fn time(typed: &str) -> Result<Duration, String> {
     let (number, unit) =
         typed.split_at(typed.len() - usize::from(typed.ends_with(['s', 'm', 'h'])));
     let seconds = match unit {
@@ -197,26 +198,37 @@ pub fn run(
                     stage => shown.note(format_args!("{stage}")),
                 }
             }
-            let mut words = match progress.stage {
-                Stage::Train => "step ".to_owned(),
-                _ => String::new(),
-            };
-            words += &text::grouped(progress.done);
-            words += " of ";
-            words += &text::grouped(progress.total);
-            if let Some(loss) = progress.loss {
-                words += &format!(", loss {loss:.3}");
-            }
-            if let Some(speed) = progress.tokens_per_second {
-                words += &format!(", {} tokens/s", text::grouped(speed as u64));
-            }
-            meter.update(progress.done, progress.total, words);
+            meter.update(progress.done, progress.total, words(progress));
             interrupt.flow()
         })
         .run(&global.encoder_options(), &examples, out)?;
     meter.finish();
     print(&report, out, shown)?;
     Ok(Outcome::found(report.verdict == Verdict::Accepted))
+}
+
+/// Where a training stands.
+pub fn words(progress: &Progress) -> String {
+    let mut words = match progress.stage {
+        Stage::Train => "step ".to_owned(),
+        _ => String::new(),
+    };
+    words += &text::grouped(progress.done);
+    words += " of ";
+    words += &text::grouped(progress.total);
+    if let Some(loss) = progress.loss {
+        words += &format!(", loss {loss:.3}");
+    }
+    if let Some(speed) = progress.tokens_per_second {
+        words += &format!(", {} tokens/s", text::grouped(speed as u64));
+    }
+    words
+}
+
+/// The documents of a file or a folder.
+pub fn read(path: &Path) -> Result<Vec<Document>, Failure> {
+    let documents = Sources::new().path(path).plan()?.documents();
+    Ok(documents.collect::<Result<_, _>>()?)
 }
 
 fn examples(arguments: &Arguments, global: &Global) -> Result<Examples, Failure> {
@@ -234,8 +246,7 @@ fn examples(arguments: &Arguments, global: &Global) -> Result<Examples, Failure>
 
 fn documents(arguments: &Arguments, global: &Global) -> Result<Vec<Document>, Failure> {
     if let Some(path) = &arguments.documents {
-        let documents = Sources::new().path(path).plan()?.documents();
-        return Ok(documents.collect::<Result<_, _>>()?);
+        return read(path);
     }
     // Pairs bring their texts, whatever database the environment names.
     let typed = global.db.is_some() && !global.db_from_environment;

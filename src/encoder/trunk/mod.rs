@@ -34,6 +34,7 @@ use super::network::Ours;
 use super::session::{Given, Kept, Session};
 use super::{Encoder, Window, workers};
 use crate::error::Result;
+pub(super) use pretraining::beginning;
 pub(crate) use pretraining::{Judged, Masked, Pretraining};
 use tables::Tables;
 

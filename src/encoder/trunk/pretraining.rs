@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::random::Random;
 
 /// The deviation of numbers that a matrix begins with, as the paper's code has it.
-pub(crate) const DEVIATION: f32 = 0.02;
+const DEVIATION: f32 = 0.02;
 
 /// A text with gaps.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -132,7 +132,7 @@ impl Encoder {
 }
 
 /// What a weight begins with: a scale at 1, a bias at 0, a matrix by chance.
-pub(crate) fn beginning(name: &str, shape: &[usize], random: &mut Random) -> Vec<f32> {
+pub(in crate::encoder) fn beginning(name: &str, shape: &[usize], random: &mut Random) -> Vec<f32> {
     let count = shape.iter().product();
     match shape.len() {
         1 if name.ends_with("weight") => vec![1.0; count],
