@@ -161,3 +161,54 @@ fn what_cannot_be_learnt_from_is_told() {
     }
     assert!(!place.path("tuned").exists() && !place.path("tuned.tuning").exists());
 }
+
+#[test]
+fn a_network_is_made_of_documents_alone() {
+    let place = Place::empty();
+    unpack_models(&place.path(""));
+    let line = |at: usize| {
+        let word = |nth: usize| WORDS[at % 3 * 4 + (at / 3 + nth * nth) % 4];
+        let text = (0..30 + at / 12).map(word).collect::<Vec<_>>().join(" ");
+        format!(
+            "{}\n",
+            serde_json::json!({"id": at.to_string(), "text": format!("{text}.")})
+        )
+    };
+    place.write("texts.jsonl", (0..240).map(line).collect::<String>());
+    let pretrain = "pretrain texts.jsonl --from-scratch --vocabulary 100 --layers 1 --hidden 32 --heads 2 --length 32 --dropout 0";
+    let made = tune(
+        &place,
+        &format!("{pretrain} --epochs 30 --learning-rate 5e-3 --out new --json"),
+    );
+    let made = made.exits(0).object();
+    assert_eq!(
+        (&made["accepted"], &made["model"]),
+        (&true.into(), &"new".into())
+    );
+    assert!(
+        made["gain"]["low"].as_f64().expect("a number") > 0.2,
+        "{made}"
+    );
+    assert!(place.path("new/pretraining.html").is_file() && !place.path("new.tuning").exists());
+    place.run("--model new ingest texts.jsonl -q").exits(0);
+    place.run("--model new query river").exits(0);
+    // It goes on, from a model and from a collection.
+    let on = "pretrain --model bert --epochs 1 --learning-rate 1e-9 --length 32 --out further";
+    let ran = place.run(on).exits(1);
+    assert!(ran.out.contains("refused: "), "{}", ran.out);
+    ran.says(&["nothing was changed", "further/pretraining.html"]);
+    for (line, words) in [
+        (pretrain.to_owned() + " --out new", &["already"][..]),
+        (pretrain.to_owned() + " --heads 3 --out newer", &["heads"]),
+        ("pretrain --out newer".into(), &["database"]),
+    ] {
+        tune(&place, &line).fails_saying(words);
+    }
+    for line in [
+        "pretrain texts.jsonl",
+        "pretrain texts.jsonl --layers 3 --out newer",
+    ] {
+        tune(&place, line).exits(2).says(&["error:"]);
+    }
+    assert!(!place.path("newer").exists() && !place.path("newer.tuning").exists());
+}

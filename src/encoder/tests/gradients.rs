@@ -1,5 +1,9 @@
 //! What is trained, beside what serves and beside finite differences.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
 use super::super::trunk::{Judged, Masked, Numbers, Scope, Trunk};
 use super::super::{Encoder, Window};
 use super::models::{models, open};
@@ -201,4 +205,118 @@ fn every_gradient_of_pre_training_is_that_of_finite_differences() {
         assert!((told - loss(&weights)).abs() < 1e-5, "{name}");
         agree(name, &mut weights, &gradients, &mut random, loss);
     }
+}
+
+/// What PyTorch found; `tests/golden/make_gradients.py` made it, and tells of what.
+#[derive(Deserialize)]
+struct Reference {
+    pooled: BTreeMap<String, Summaries>,
+    pretraining: ReferencePretraining,
+}
+
+#[derive(Deserialize)]
+struct ReferencePretraining {
+    words: f64,
+    pairs: f64,
+    gradients: Summaries,
+}
+
+/// Of each gradient its length, and its products with two directions.
+type Summaries = BTreeMap<String, [f64; 3]>;
+
+fn reference() -> Reference {
+    let file = include_bytes!("../../../tests/golden/gradients.json");
+    serde_json::from_slice(file).expect("parses")
+}
+
+fn is_that_of(name: &str, reference: &Summaries, gradients: &Numbers) {
+    assert!(reference.keys().eq(gradients.keys()), "{name}");
+    for (of, gradient) in gradients {
+        let numbers = || {
+            (0..)
+                .zip(gradient)
+                .map(|(at, &x)| (f64::from(at), f64::from(x)))
+        };
+        let found = [
+            numbers().map(|(_, x)| x * x).sum::<f64>().sqrt(),
+            numbers().map(|(at, x)| x * (at + 1.0).sin()).sum(),
+            numbers().map(|(at, x)| x * (3.0 * at).cos()).sum(),
+        ];
+        for (found, expected) in found.iter().zip(reference[of]) {
+            assert!(
+                (found - expected).abs() < 1e-4 * (1.0 + reference[of][0]),
+                "{name} {of}: {found}, by the reference {expected}"
+            );
+        }
+    }
+}
+
+const REFERENCE_TEXTS: [&[u32]; 2] = [
+    &[2, 10, 11, 12, 13, 3, 14, 15, 16, 3],
+    &[2, 17, 18, 3, 19, 3],
+];
+
+#[test]
+fn every_gradient_is_that_of_another_framework() {
+    for (name, reference) in reference().pooled {
+        let (_, trunk, weights) = trunk(&name, &scope());
+        let window = |tokens: &&[u32]| Window {
+            range: 0..0,
+            tokens: tokens.to_vec(),
+            prompt: 0,
+        };
+        let windows: Vec<Window> = REFERENCE_TEXTS.iter().map(window).collect();
+        let windows: Vec<&Window> = windows.iter().collect();
+        let forward = trunk.forward(&weights, &windows, None, true).expect("runs");
+        let factors = (1..=forward.vectors.len()).map(|at| (at as f64).sin() as f32);
+        let factors: Vec<f32> = factors.collect();
+        let gradients = trunk.backward(&weights, forward, &factors).expect("runs");
+        is_that_of(&name, &reference, &gradients);
+    }
+}
+
+#[test]
+fn every_gradient_of_pre_training_is_that_of_another_framework() {
+    let encoder = open(&models().root.path().join("bert")).expect("opens");
+    let (pretraining, mut weights) = encoder.pretraining(0.0, 1).expect("weights");
+    for (name, shape) in pretraining.added() {
+        let numbers = weights.get_mut(name).expect("there");
+        let is_scale = shape.len() == 1 && name.ends_with("weight");
+        for (number, at) in numbers.iter_mut().zip(1..) {
+            *number = match is_scale {
+                true => 1.0,
+                false => 0.1 * f64::from(at).sin() as f32,
+            };
+        }
+    }
+    let examples = [(6, vec![(2, 20), (7, 21)], true), (4, vec![(1, 22)], false)];
+    let examples: Vec<Masked> = examples
+        .into_iter()
+        .zip(REFERENCE_TEXTS)
+        .map(|((second, gaps, follows), tokens)| Masked {
+            tokens: tokens.to_vec(),
+            second,
+            gaps,
+            follows: Some(follows),
+        })
+        .collect();
+    let (judged, gradients) = pretraining
+        .step(&weights, &examples, [1.0, 0.5], 1)
+        .expect("runs");
+    let reference = reference().pretraining;
+    assert!((judged[0].mean() - reference.words).abs() < 1e-5);
+    assert!((judged[1].mean() - reference.pairs).abs() < 1e-5);
+    let of_file =
+        |(name, gradient): (String, Vec<f32>)| match pretraining.added().contains_key(&name)
+            && !name.starts_with("pooler")
+        {
+            true => (name, gradient),
+            // There the encoder's names stand behind `bert.`.
+            false => (format!("bert.{name}"), gradient),
+        };
+    is_that_of(
+        "bert",
+        &reference.gradients,
+        &gradients.into_iter().map(of_file).collect(),
+    );
 }
