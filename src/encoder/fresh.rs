@@ -56,16 +56,9 @@ impl Default for Fresh {
 }
 
 impl Fresh {
-    /// Writes a model folder whose vocabulary is made of these texts. Its weights are written last.
-    ///
     /// # Errors
-    /// [`Error::Tune`] for a shape that no network has; [`Error::Io`].
-    pub(crate) fn write<'a>(
-        &self,
-        texts: impl Iterator<Item = &'a str> + Send,
-        seed: u64,
-        folder: &Path,
-    ) -> Result<()> {
+    /// [`Error::Tune`] for a shape that no network has.
+    pub(crate) fn check(&self) -> Result<()> {
         let refuse = |what: &str| Err(Error::Tune { what: what.into() });
         let Self {
             vocabulary,
@@ -83,6 +76,20 @@ impl Fresh {
         if vocabulary < 2 * SPECIAL.len() || positions < 16 {
             return refuse("a network has at least 10 words and 16 positions");
         }
+        Ok(())
+    }
+
+    /// Writes a model folder whose vocabulary is made of these texts. Its weights are written last.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check); [`Error::Io`].
+    pub(crate) fn write<'a>(
+        &self,
+        texts: impl Iterator<Item = &'a str> + Send,
+        seed: u64,
+        folder: &Path,
+    ) -> Result<()> {
+        self.check()?;
         let tokenizer = self.tokenizer(texts)?;
         fs::create_dir_all(folder.join("1_Pooling")).map_err(Error::io("create", folder))?;
         let vocabulary = tokenizer.get_vocab_size(true);

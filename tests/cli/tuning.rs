@@ -199,7 +199,10 @@ fn a_network_is_made_of_documents_alone() {
     ran.says(&["nothing was changed", "further/pretraining.html"]);
     for (line, words) in [
         (pretrain.to_owned() + " --out new", &["already"][..]),
-        (pretrain.to_owned() + " --heads 3 --out newer", &["heads"]),
+        (
+            pretrain.replace("--heads 2", "--heads 3") + " --out newer",
+            &["heads"],
+        ),
         ("pretrain --out newer".into(), &["database"]),
     ] {
         tune(&place, &line).fails_saying(words);

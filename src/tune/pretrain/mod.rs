@@ -185,14 +185,24 @@ impl<'a> Pretraining<'a> {
         check_new(target)?;
         let (train, held_out) = self.split(documents)?;
         let mut options = encoder.clone();
-        let (work, encoder) = match self.fresh {
+        let open = |options: &EncoderOptions| -> Result<_> {
+            let encoder = Encoder::open(options)?;
+            let network = encoder.pretraining(self.dropout, self.seed)?;
+            let alphabet = encoder.alphabet();
+            let mask = alphabet.mask.ok_or_else(|| Error::Tune {
+                what: format!("the vocabulary of {} has no token for gaps", encoder.name()),
+            })?;
+            Ok((encoder, network, alphabet, mask))
+        };
+        // What cannot be trained is told before anything is written.
+        let (work, opened) = match self.fresh {
             None => {
-                let encoder = Encoder::open(&options)?;
-                let name = self.name(encoder.fingerprint(), documents);
-                let room = room(&encoder);
-                (Work::open(target, &name, room)?, encoder)
+                let opened = open(&options)?;
+                let name = self.name(opened.0.fingerprint(), documents);
+                (Work::open(target, &name, room(&opened.0))?, opened)
             }
             Some(fresh) => {
+                fresh.check()?;
                 let name = self.name(&format!("{fresh:?}"), documents);
                 let work = Work::open(target, &name, 9 * fresh.bytes())?;
                 let folder = work.path("start");
@@ -202,15 +212,10 @@ impl<'a> Pretraining<'a> {
                     fresh.write(texts, self.seed, &folder)?;
                 }
                 options.model = Some(folder);
-                let encoder = Encoder::open(&options)?;
-                (work, encoder)
+                (work, open(&options)?)
             }
         };
-        let (network, weights) = encoder.pretraining(self.dropout, self.seed)?;
-        let alphabet = encoder.alphabet();
-        let mask = alphabet.mask.ok_or_else(|| Error::Tune {
-            what: format!("the vocabulary of {} has no token for gaps", encoder.name()),
-        })?;
+        let (encoder, (network, weights), alphabet, mask) = opened;
         let making = Making {
             alphabet: &alphabet,
             mask,
