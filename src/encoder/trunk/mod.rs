@@ -10,6 +10,7 @@
 //! | `tables.rs` | tokens → rows of the tables |
 //! | `dropout.rs` | what is kept of the numbers inside |
 //! | `pretraining.rs` | texts with gaps, guessed, instead of vectors |
+//! | `frozen.rs` | what layers gave that are not trained |
 //! | `folder.rs` | trained weights → a model folder |
 //!
 //! The layers run as graphs whose weights are inputs; what is looked up and pooled is little, and done here. Texts run in small
@@ -20,10 +21,11 @@
 
 mod dropout;
 mod folder;
+mod frozen;
 mod pretraining;
 mod tables;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::batch::{Padded, Plan, Row};
@@ -34,6 +36,7 @@ use super::network::Ours;
 use super::session::{Given, Kept, Session};
 use super::{Encoder, Window, workers};
 use crate::error::Result;
+use frozen::FrozenLayers;
 pub(super) use pretraining::beginning;
 pub(crate) use pretraining::{Judged, Masked, Pretraining};
 use tables::Tables;
@@ -80,19 +83,6 @@ struct Worker {
     classifiers: Vec<pretraining::Sessions>,
     forward: Session,
     backward: Session,
-}
-
-/// Layers that are not trained, and what they gave for texts.
-struct FrozenLayers {
-    weights: Vec<(String, Vec<usize>)>,
-    known: Mutex<Known>,
-}
-
-#[derive(Default)]
-struct Known {
-    /// By a text's tokens, `[tokens, hidden]`.
-    leaving: HashMap<Vec<u32>, Vec<f32>>,
-    bytes: usize,
 }
 
 /// What a forward run gave.
@@ -192,10 +182,7 @@ impl Encoder {
             tables,
             graphs: written,
             fixed,
-            frozen: below.map(|graphs| FrozenLayers {
-                weights: graphs.weights,
-                known: Mutex::default(),
-            }),
+            frozen: below.map(|graphs| FrozenLayers::new(graphs.weights)),
             trained,
         };
         Ok((trunk, numbers))
@@ -613,39 +600,6 @@ impl Batch {
             leaving.extend(row.iter().map(|x| weight * x));
         }
         leaving
-    }
-}
-
-impl FrozenLayers {
-    /// What the layers gave for all of these rows, each padded to so many numbers; `None` if one was not kept.
-    fn recall(&self, rows: &[Row<'_>], padded: usize) -> Option<Vec<f32>> {
-        let known = lock(&self.known);
-        let mut leaving = Vec::with_capacity(rows.len() * padded);
-        for (at, row) in rows.iter().enumerate() {
-            leaving.extend_from_slice(known.leaving.get(row.tokens)?);
-            leaving.resize((at + 1) * padded, 0.0);
-        }
-        Some(leaving)
-    }
-
-    /// Keeps what they gave, while there is memory for it.
-    fn remember(
-        &self,
-        rows: &[Row<'_>],
-        leaving: &[f32],
-        padded: usize,
-        hidden: usize,
-        memory: usize,
-    ) {
-        let mut known = lock(&self.known);
-        for (row, leaving) in rows.iter().zip(leaving.chunks_exact(padded)) {
-            let leaving = &leaving[..row.tokens.len() * hidden];
-            let bytes = 4 * (leaving.len() + row.tokens.len());
-            if known.bytes + bytes <= memory && !known.leaving.contains_key(row.tokens) {
-                known.bytes += bytes;
-                known.leaving.insert(row.tokens.to_vec(), leaving.to_vec());
-            }
-        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
+use super::run::mean;
 use crate::encoder::Fresh;
 use crate::encoder::trunk::Judged;
 use crate::tune::gate::Interval;
@@ -24,7 +25,7 @@ pub struct Guesses {
 
 impl Guesses {
     pub(super) fn new(before: &[[Judged; 2]], after: &[[Judged; 2]], nth: usize) -> Self {
-        let loss = |judged: &[[Judged; 2]]| super::mean(judged.iter().map(|j| j[nth].mean()));
+        let loss = |judged: &[[Judged; 2]]| mean(judged.iter().map(|j| j[nth].mean()));
         let sum = |judged: &[[Judged; 2]]| {
             let mut all = Judged::default();
             judged.iter().for_each(|judged| all += judged[nth]);

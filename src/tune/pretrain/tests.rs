@@ -4,9 +4,18 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use std::ops::ControlFlow;
+
+use super::gaps::Making;
+use super::run::sentences;
 use super::*;
+use crate::document::Document;
 use crate::encoder::tests::models;
+use crate::encoder::trunk::Masked;
+use crate::encoder::{Encoder, EncoderOptions, Fresh};
+use crate::error::{Error, Result};
 use crate::random::Random;
+use crate::tune::Verdict;
 use crate::tune::optimise::AdamW;
 
 /// Sentences whose words follow on one another: after a word of one kind comes one of the next kind, and each document keeps
