@@ -158,6 +158,12 @@ impl Report {
                 "{path} belongs to no collection; the next writer removes it"
             ));
         }
+        for path in store::missing_models(layout, manifest) {
+            self.remarks.push(format!(
+                "a collection names a model that would lie in {}; it can be asked by that one alone, wherever it is (--model)",
+                path.display()
+            ));
+        }
         let aside = layout.aside();
         if aside.exists() {
             self.remarks.push(format!(

@@ -420,8 +420,11 @@ fn embed(
     added: &mut Added,
 ) -> Result<Vec<EmbeddedDocument>> {
     let waiting = help.made;
+    // It may be by another encoder by now: then what is made here is refused when it is stored.
+    let stored = snapshot.record.encoder.as_ref();
+    let is_by_it = stored.is_none_or(|e| e.fingerprint == encoder.record.fingerprint);
     let made = |input| match waiting(input) {
-        None => snapshot.made_from(input),
+        None if is_by_it => snapshot.made_from(input),
         found => Ok(found),
     };
     let (embedded, cost) = encoder.opened.embed(documents, made, help)?;

@@ -208,11 +208,30 @@ impl EncoderSlot {
 
     /// The encoder for a collection: the one that is kept with the data for it, unless the options name a folder; else the one
     /// that they mean. Whether its vectors may go there is not asked.
+    ///
+    /// # Errors
+    /// Those of [`Encoder::open`]; [`Error::Model`] if the one that is kept is gone.
     pub fn open(&self, collection: &CollectionRecord) -> Result<Opened> {
         let named = self.options.model.is_some() && !versions::is_hidden(&collection.name);
         let stored = collection.encoder.as_ref().filter(|_| !named);
-        let kept = stored.and_then(|stored| store::model_folder(&self.models, &stored.name));
-        self.open_folder(kept.filter(|folder| folder.is_dir()))
+        let folder = stored.and_then(|stored| store::model_folder(&self.models, &stored.name));
+        let kept = folder.clone().filter(|folder| folder.is_dir());
+        let is_missing = folder.is_some() && kept.is_none();
+        let opened = self.open_folder(kept)?;
+        // Another one might pass for it, and lack its query adapter. A folder of the user's own may have such a name, too.
+        match folder {
+            Some(folder) if is_missing && !folder.ends_with(opened.0.name()) => Err(Error::Model {
+                path: folder,
+                what: "the model that this collection is asked by is gone; name one of the same vectors".into(),
+            }),
+            _ => Ok(opened),
+        }
+    }
+
+    /// Lets go of those that are no longer kept.
+    pub fn let_go(&self) {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.retain(|kept, _| kept.as_ref().is_none_or(|folder| folder.is_dir()));
     }
 
     fn open_folder(&self, kept: Option<PathBuf>) -> Result<Opened> {
@@ -342,6 +361,8 @@ impl EncoderSlot {
                     .into(),
         })
     }
+
+    pub fn let_go(&self) {}
 }
 
 /// There is none.

@@ -6,7 +6,6 @@
 //! | lock | guards | held while |
 //! |---|---|---|
 //! | `merge.rs`, `Asking` | the caller's callback of a compaction | the callback runs, which may call the database, but for another `compact` |
-//! | [`Inner::versions`] | which versions of collections there are | one is made, gone back to or let go of; a second call is refused |
 //! | [`Inner::current`] | what a reader read last | it reads what is newer |
 //! | [`Inner::writer`] | the store, and the order of all changes | a change is written, fsynced and published; a seal builds its segment |
 //! | [`Inner::collections`] | which collections there are | it is looked up, or one is put in |
@@ -14,6 +13,7 @@
 //! | `part.rs`, `Memory::built` | the segment of unsealed rows | it is built, on this thread alone |
 //! | `merge.rs`, `InHand` | which segments are being merged | they are looked up or noted |
 //! | `background.rs`, `threads`, then `told` | the threads, and what they are to do | they are looked up or noted; one is started |
+//! | [`Inner::versions`] | which call changes versions | it is looked up or noted; a second such call is refused |
 //! | `embed.rs`, the encoder's slot | the encoder | it is opened |
 //!
 //! Those inside a segment and inside the encoder are innermost: nothing of the database is called under them. Nobody waits
@@ -38,6 +38,7 @@ use super::background::Background;
 use super::embed::EncoderSlot;
 use super::merge::{InHand, Merging};
 use super::part::{Part, Snapshot};
+use super::versions::Busy;
 use crate::error::{Error, Result};
 use crate::segment::{Residency, Segment, tombstones};
 use crate::store::{
@@ -64,8 +65,8 @@ pub(super) struct Inner {
     pub current: Option<Mutex<Current>>,
     /// `None` when read-only. Taken for every write, and for nothing else.
     pub writer: Mutex<Option<Writer>>,
-    /// Held by the one call that makes or changes versions.
-    pub versions: Mutex<()>,
+    /// What the one call does that makes or changes versions, or purges.
+    pub versions: Mutex<Option<Busy>>,
     pub in_hand: InHand,
     pub background: Background,
     pub collections: RwLock<BTreeMap<String, Arc<State>>>,
@@ -196,7 +197,7 @@ impl Inner {
             current: current.map(Mutex::new),
             settings: options.settings.clone(),
             encoder: EncoderSlot::new(options, models),
-            versions: Mutex::new(()),
+            versions: Mutex::new(None),
             writer: Mutex::new(None),
             in_hand: InHand::default(),
             background: Background::default(),

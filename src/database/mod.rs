@@ -486,15 +486,12 @@ impl Database {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Cancelled`], [`Error::ReadOnly`], or something could not be written. [`Error::Damaged`] if a segment is not
-    /// as it was written: what it holds is not erased. What was written anew before stays so.
+    /// [`Error::Cancelled`], [`Error::ReadOnly`], or something could not be written; [`Error::Collection`] while one is
+    /// re-embedded. [`Error::Damaged`] if a segment is not as it was written: what it holds is not erased. What was written anew before stays so.
     pub fn purge(
         &self,
         mut progress: impl FnMut(&Compacted) -> ControlFlow<()> + Send,
     ) -> Result<Purged> {
-        for state in self.0.states() {
-            Collection::new(&self.0, state).delete_from_versions()?;
-        }
         self.0.purge(&mut progress)
     }
 

@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::check::{self, Report};
 use super::inner::{self, open_segment_at};
 use super::part::Snapshot;
+use super::versions;
 use super::{CheckOptions, Database};
 use crate::error::Result;
 use crate::segment::{self, BuildOptions, Merge, Segment, tombstones};
@@ -43,7 +44,7 @@ pub struct Repaired {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Affected {
-    /// Name of the collection.
+    /// Name of the collection, and of which version of it if not of the current one: `notes, version before`.
     pub collection: String,
     /// The segment's file.
     pub segment: PathBuf,
@@ -429,7 +430,7 @@ impl Repair<'_> {
     ) {
         if !ids.is_empty() || unnamed > 0 {
             self.repaired.affected.push(Affected {
-                collection: self.collection.name.clone(),
+                collection: versions::shown(&self.collection.name),
                 segment: layout.segment(&record.name),
                 effect,
                 ids,

@@ -125,14 +125,16 @@ impl Inner {
             let is_complete = store::was_closed(&from);
             let mut manifest = store::read_only(&from)?;
             loop {
-                if let Some(held) = hold(&from, &to, &manifest)? {
-                    break (manifest, held, is_complete);
-                }
+                let held = hold(&from, &to, &manifest)?;
                 let newer = store::read_only(&from)?;
-                if newer.seq == manifest.seq {
-                    return Err(store::missing_file(&from, &manifest));
+                let is_current = newer.seq == manifest.seq;
+                match held {
+                    Some(held) if is_current || !held.lacks_model => {
+                        break (manifest, held, is_complete);
+                    }
+                    None if is_current => return Err(store::missing_file(&from, &manifest)),
+                    _ => manifest = newer,
                 }
-                manifest = newer;
             }
         };
         drop(guard);

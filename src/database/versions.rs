@@ -19,10 +19,11 @@
 //! A new encoder with the fingerprint of the old one, a query adapter, takes no re-embedding: `before` is then a version without
 //! documents, and the commit exchanges the encoders alone.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 #[cfg(feature = "encoder")]
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 #[cfg(feature = "encoder")]
 use xxhash_rust::xxh3::Xxh3Default;
@@ -50,6 +51,11 @@ const MAX_NAME_CHARS: usize = 40;
 /// Is the name one of those that the database gives?
 pub(super) fn is_hidden(name: &str) -> bool {
     name.contains('\0')
+}
+
+/// A collection's name, or a version's, as it is shown.
+pub(super) fn shown(name: &str) -> String {
+    name.replace('\0', ", version ")
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -133,9 +139,6 @@ impl Collection {
         let stored = self.stored_encoder()?;
         let encoder = inner.encoder.open_model(model.as_ref())?;
         let target = kept_record(&encoder)?;
-        if target == stored {
-            return Ok(Reembedded::of(stored, target));
-        }
         let keep = |writer: &Writer| {
             let files = kept_files(&encoder);
             writer
@@ -145,6 +148,11 @@ impl Collection {
         let version = {
             let mut guard = inner.lock_writer()?;
             let writer = inner.writer(&mut guard)?;
+            if target == stored {
+                // It may have got lost.
+                keep(writer)?;
+                return Ok(Reembedded::of(stored, target));
+            }
             if target.fingerprint == stored.fingerprint {
                 self.exchange(writer, None, &target, &keep)?;
                 return Ok(Reembedded::of(stored, target));
@@ -200,24 +208,12 @@ impl Collection {
         versions
             .iter()
             .for_each(|version| self.inner.remove(version));
+        self.inner.encoder.let_go();
         Ok(bytes)
     }
 
-    /// The one call that changes versions.
-    fn alone(&self) -> Result<MutexGuard<'_, ()>> {
-        if self.inner.read_only {
-            return Err(Error::ReadOnly {
-                path: self.inner.path.clone(),
-            });
-        }
-        match self.inner.versions.try_lock() {
-            Ok(alone) => Ok(alone),
-            // It guards no value.
-            Err(TryLockError::Poisoned(poisoned)) => Ok(PoisonError::into_inner(poisoned)),
-            Err(TryLockError::WouldBlock) => {
-                Err(self.refuse("a collection of this database is being re-embedded already"))
-            }
-        }
+    fn alone(&self) -> Result<Alone<'_>> {
+        self.inner.alone(Busy::Reembedding(self.name().to_owned()))
     }
 
     fn refuse(&self, what: &str) -> Error {
@@ -285,6 +281,7 @@ impl Collection {
         writer.store.commit(Commit::of(manifest))?;
         if let Some(unfinished) = unfinished {
             self.inner.remove(&unfinished);
+            self.inner.encoder.let_go();
         }
         self.inner.insert(&version);
         Ok(version)
@@ -452,33 +449,110 @@ impl Collection {
             .collections
             .retain(|record| done_with.is_none_or(|version| version.id != record.id));
         writer.store.commit(Commit::of(manifest))?;
-        // Nobody but us looks into versions: that they change a moment later is seen by no one.
+        // Who else looks into versions, a purge, does not while we do.
         self.state.publish(now);
         before.publish(then);
         self.inner.insert(&before);
         if let Some(version) = done_with {
             self.inner.remove(version);
         }
+        self.inner.encoder.let_go();
         Ok(())
     }
+}
 
-    /// Deletes from other versions what the collection does not hold any more, or holds with another content: what is erased
-    /// from it is to be erased from them.
-    pub(super) fn delete_from_versions(&self) -> Result<()> {
-        for version in self.versions() {
-            let (now, there) = (self.state.snapshot(), version.snapshot());
-            let mut stale = gone(&now, &there);
-            for document in lacking(&now, &there) {
-                let id = document?.id;
-                if there.find(&id).is_some() {
-                    stale.push(id);
-                }
+/// What a call does that changes versions.
+#[derive(Clone, Debug)]
+pub(super) enum Busy {
+    /// A version of this collection is made, gone back to or let go of.
+    Reembedding(String),
+    Purging,
+}
+
+/// The one call that changes versions.
+pub(super) struct Alone<'a>(&'a Mutex<Option<Busy>>);
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Inner {
+    /// Keeps other calls from changing versions.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; [`Error::Collection`] while another one does so.
+    pub(super) fn alone(&self, busy: Busy) -> Result<Alone<'_>> {
+        if self.read_only {
+            return Err(Error::ReadOnly {
+                path: self.path.clone(),
+            });
+        }
+        let mut slot = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let refuse = |name: &str, what: &str| {
+            Err(Error::Collection {
+                name: name.to_owned(),
+                what: what.into(),
+            })
+        };
+        match (&*slot, &busy) {
+            (None, _) => {
+                *slot = Some(busy);
+                Ok(Alone(&self.versions))
             }
-            if !stale.is_empty() {
-                self.inner.delete(&version, stale)?;
+            (Some(Busy::Reembedding(name)), _) => refuse(
+                name,
+                "it is being re-embedded already; wait until that is done",
+            ),
+            (Some(Busy::Purging), Busy::Reembedding(name)) => refuse(
+                name,
+                "the database is being purged; wait until that is done",
+            ),
+            (Some(Busy::Purging), Busy::Purging) => {
+                refuse("", "the database is being purged already")
             }
         }
-        Ok(())
+    }
+
+    /// Deletes from versions what their collections do not hold any more, or hold with another content. Returns the collections
+    /// that have versions, each with the changes that it had had by then; under the writer's lock those are left out that had
+    /// no more than `clean` says.
+    pub(super) fn clean_versions(
+        &self,
+        mut writer: Option<&mut Writer>,
+        clean: &BTreeMap<u32, u64>,
+    ) -> Result<BTreeMap<u32, u64>> {
+        let mut seen = BTreeMap::new();
+        for state in self.states() {
+            let now = state.snapshot();
+            if clean.get(&state.id) == Some(&now.changes) {
+                continue;
+            }
+            for version in [Version::Next, Version::Before] {
+                let Some(version) = self.state(&version.name_of(&state.name)) else {
+                    continue;
+                };
+                seen.insert(state.id, now.changes);
+                let there = version.snapshot();
+                if there.live_documents() == 0 {
+                    continue;
+                }
+                let mut stale = gone(&now, &there);
+                for document in lacking(&now, &there) {
+                    let id = document?.id;
+                    if there.find(&id).is_some() {
+                        stale.push(id);
+                    }
+                }
+                match &mut writer {
+                    _ if stale.is_empty() => 0,
+                    Some(writer) => self.delete_by(writer, &version, stale)?,
+                    None => self.delete(&version, stale)?,
+                };
+            }
+        }
+        Ok(seen)
     }
 }
 
@@ -563,16 +637,11 @@ fn gone(now: &Snapshot, version: &Snapshot) -> Vec<String> {
     gone
 }
 
-/// The files that make the model, and what tells how it was made.
+/// The files that make the model. Not the report of its tuning, which has texts in it that a purge would have to look for.
 #[cfg(feature = "encoder")]
 fn kept_files(encoder: &Encoder) -> Vec<PathBuf> {
-    let beside = [
-        "special_tokens_map.json",
-        "vocab.txt",
-        "tuning.json",
-        "tuning.html",
-    ];
-    let beside = beside.map(PathBuf::from).into_iter();
+    let beside = ["special_tokens_map.json", "vocab.txt"].map(PathBuf::from);
+    let beside = beside.into_iter();
     let mut files = encoder.files();
     files.extend(beside.filter(|file| encoder.folder().join(file).is_file()));
     files

@@ -280,8 +280,7 @@ impl Store {
         }
         let kept = models::named(&self.layout, &self.manifest);
         for gone in models::named(&self.layout, &old).difference(&kept) {
-            // It may be nobody's, or stay.
-            let _ = self.dir.remove_folder(gone);
+            models::remove(&*self.dir, gone);
         }
         Ok(())
     }

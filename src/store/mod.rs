@@ -66,5 +66,6 @@ pub(crate) use manifest::{CollectionRecord, EncoderRecord, Manifest, SegmentReco
 pub(crate) use migrate::{FORMAT, Plan, migrate, migration};
 #[cfg(feature = "encoder")]
 pub(crate) use models::folder as model_folder;
+pub(crate) use models::missing as missing_models;
 pub(crate) use recover::{Opened, check_stamp, leftovers, read_only, was_closed};
 pub(crate) use snapshot::{Held, begin as begin_snapshot, missing_file};

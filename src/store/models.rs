@@ -10,11 +10,11 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
 use super::commit::Store;
-use super::dir::{around, create_folder_durably};
+use super::dir::{Dir, around, create_folder_durably};
 use super::layout::Layout;
 use super::manifest::Manifest;
 use crate::error::{Error, Result};
@@ -22,6 +22,13 @@ use crate::error::{Error, Result};
 /// Hexadecimal digits at the end of a name.
 const HASH_DIGITS: usize = 8;
 const UNFINISHED: &str = ".tmp";
+
+/// Of the names of encoders, those of models that are to be kept here and are not: a copy of another database's documents may
+/// name one legitimately.
+pub(crate) fn missing(layout: &Layout, manifest: &Manifest) -> Vec<PathBuf> {
+    let named = named(layout, manifest).into_iter();
+    named.filter(|folder| !folder.is_dir()).collect()
+}
 
 /// The folder of this name in `models`, if the name is of our form: it comes from disk, and becomes a path.
 pub(crate) fn folder(models: &Path, name: &str) -> Option<PathBuf> {
@@ -63,8 +70,33 @@ pub(super) fn leftovers(layout: &Layout, manifest: &Manifest) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The files in a kept folder, as paths in it.
-pub(super) fn files(kept: &Path) -> Result<Vec<PathBuf>> {
+/// Removes a folder that nobody names any more. What stays of it is not taken for a whole one.
+pub(super) fn remove(dir: &dyn Dir, kept: &Path) {
+    let unfinished = unfinished(kept);
+    // One that stays is swept by the next open.
+    if kept.exists() && dir.rename(kept, &unfinished).is_ok() {
+        let _ = dir.remove_folder(&unfinished);
+    }
+}
+
+fn unfinished(kept: &Path) -> PathBuf {
+    let mut name = kept.as_os_str().to_owned();
+    name.push(UNFINISHED);
+    name.into()
+}
+
+/// The files in a kept folder, as paths in it. `None` if it is not there, or is being removed.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn files(kept: &Path) -> Result<Option<Vec<PathBuf>>> {
+    match list(kept) {
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        listed => listed.map(Some),
+    }
+}
+
+fn list(kept: &Path) -> Result<Vec<PathBuf>> {
     let (mut found, mut folders) = (Vec::new(), vec![PathBuf::new()]);
     while let Some(folder) = folders.pop() {
         let path = kept.join(&folder);
@@ -107,11 +139,13 @@ impl Store {
         self.usable()?;
         let (dir, models) = (&*self.dir, self.layout.models());
         let kept = folder(&models, name).expect("a name that ends with a hash");
+        let sync = || dir.sync_folder(&models).map_err(Error::io("sync", &models));
         if kept.exists() {
-            return Ok(());
+            // By a call, perhaps, whose sync failed.
+            return sync();
         }
         create_folder_durably(dir, &models).map_err(Error::io("create", &models))?;
-        let unfinished = models.join(name.to_owned() + UNFINISHED);
+        let unfinished = unfinished(&kept);
         let copied = copy(dir, from, wanted, &unfinished).and_then(|()| {
             dir.rename(&unfinished, &kept)
                 .map_err(Error::io("rename", &unfinished))
@@ -121,11 +155,11 @@ impl Store {
             let _ = dir.remove_folder(&unfinished);
         }
         copied?;
-        dir.sync_folder(&models).map_err(Error::io("sync", &models))
+        sync()
     }
 }
 
-fn copy(dir: &dyn super::dir::Dir, from: &Path, wanted: &[PathBuf], to: &Path) -> Result<()> {
+fn copy(dir: &dyn Dir, from: &Path, wanted: &[PathBuf], to: &Path) -> Result<()> {
     if to.exists() {
         dir.remove_folder(to).map_err(Error::io("remove", to))?;
     }

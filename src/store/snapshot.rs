@@ -35,6 +35,8 @@ pub(crate) struct Held {
     manifest: Manifest,
     /// The files that cannot be linked, and where they go.
     to_copy: Vec<(File, PathBuf)>,
+    /// An encoder that the manifest names is not there: perhaps it is no longer current.
+    pub lacks_model: bool,
     /// The folders that files are in.
     folders: HashSet<PathBuf>,
     /// Files that are linked, and their bytes.
@@ -107,6 +109,7 @@ impl Held {
             to: to.clone(),
             manifest: manifest.clone(),
             to_copy: Vec::new(),
+            lacks_model: false,
             folders: HashSet::from([to.segments()]),
             linked: (0, 0),
         };
@@ -158,12 +161,13 @@ impl Held {
         wanted: &mut Vec<(PathBuf, PathBuf)>,
         dir: &dyn Dir,
     ) -> Result<()> {
-        if !folder.is_dir() {
+        let Some(files) = models::files(folder)? else {
+            self.lacks_model = true;
             return Ok(());
-        }
+        };
         let inside = folder.strip_prefix(from.models()).unwrap_or(folder);
         let copy = self.to.models().join(inside);
-        for file in models::files(folder)? {
+        for file in files {
             let target = copy.join(&file);
             let parent = around(&target).to_owned();
             dir.create_folder(&parent)

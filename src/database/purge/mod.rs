@@ -17,11 +17,13 @@
 mod proof;
 mod windows;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::inner::{Inner, State};
 use super::merge::{Asking, Callback, Compacted};
+use super::versions::Busy;
 use crate::error::{Error, Result};
 use crate::segment::Stop;
 use crate::store::Store;
@@ -64,9 +66,13 @@ impl Inner {
     pub(super) fn purge(&self, progress: Callback<'_>) -> Result<Purged> {
         let asking = Asking::new(progress);
         let mut purged = Purged::default();
+        let _alone = self.alone(Busy::Purging)?;
+        // What is erased from a collection is erased from its versions: most of it while writing goes on.
+        let clean = self.clean_versions(None, &BTreeMap::new())?;
         let before = {
             let mut guard = self.lock_writer()?;
             let writer = self.writer(&mut guard)?;
+            self.clean_versions(Some(&mut *writer), &clean)?;
             let before: Vec<_> = self.states().iter().map(|state| state.snapshot()).collect();
             // Before the seal, which removes segments where nothing lives any more.
             purged.remark_other_names(writer.store.layout(), &before);

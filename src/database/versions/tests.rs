@@ -300,6 +300,79 @@ fn what_is_purged_is_gone_from_the_version_before_too() {
 }
 
 #[test]
+fn a_purge_and_a_re_embedding_keep_out_of_each_other_s_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("n.vecdb");
+    make(&path);
+    let db = open(&path);
+    let purge = |db: &Database| db.purge(|_| ControlFlow::Continue(()));
+    let mut refused = None;
+    let options = BatchOptions::default().progress(|_| {
+        refused = Some(purge(&db));
+        ControlFlow::Continue(())
+    });
+    notes(&db)
+        .reembed(models().join("mpnet"), options)
+        .expect("re-embeds");
+    let refused = refused.expect("it was told").expect_err("refused");
+    assert!(refused.to_string().contains("re-embedded"), "{refused}");
+    let mut refused = None;
+    db.purge(|_| {
+        refused = Some(roll_back(&db));
+        ControlFlow::Continue(())
+    })
+    .expect("purges");
+    let refused = refused.expect("it was told").expect_err("refused");
+    assert!(refused.to_string().contains("purged"), "{refused}");
+    roll_back(&db).expect("nobody else");
+    assert!(purge(&db).expect("purges").is_proved());
+}
+
+#[test]
+fn a_document_that_was_changed_since_is_changed_in_the_version_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("n.vecdb");
+    make(&path);
+    let db = open(&path);
+    reembed(&db, "mpnet").expect("re-embeds");
+    add(&db, &[("a", "another text than it was")]).expect("adds");
+    let purged = db.purge(|_| ControlFlow::Continue(())).expect("purges");
+    assert!(purged.is_proved(), "{:?}", purged.problems);
+    // What was purged comes back by no way.
+    roll_back(&db).expect("returns");
+    assert_eq!(notes(&db).len(), 2);
+    let text = notes(&db).get("a").expect("reads").map(|a| a.text);
+    assert_eq!(text.as_deref(), Some("another text than it was"));
+}
+
+#[test]
+fn a_model_that_is_gone_is_told_and_brought_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("n.vecdb");
+    make(&path);
+    fs::remove_dir_all(path.join("models")).expect("removed");
+    let report = Database::check(&path).expect("checks");
+    assert!(report.remarks.iter().any(|r| r.contains("distilbert-")));
+    {
+        let db = open(&path);
+        let lost = notes(&db).query("winter").run().expect_err("it is gone");
+        assert!(lost.to_string().contains("is gone"), "{lost}");
+        reembed(&db, "distilbert").expect("it is kept again");
+        assert_eq!(stored(&db, "again").0, "distilbert");
+    }
+    // One that was let go of and comes again is opened again.
+    let db = open(&path);
+    for _ in 0..2 {
+        reembed(&db, "mpnet").expect("re-embeds");
+        assert_eq!(stored(&db, "there").0, "mpnet");
+        roll_back(&db).expect("returns");
+        notes(&db).forget_versions().expect("forgets");
+    }
+    drop(db);
+    assert_eq!(kept(&path), ["distilbert"]);
+}
+
+#[test]
 fn a_snapshot_has_its_models() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("n.vecdb");

@@ -130,7 +130,7 @@ impl Pretraining<'_> {
         let folder = work.path("start");
         // A kill may have left a part of it.
         if !folder.join("model.safetensors").exists() {
-            let texts = train.iter().map(|document| &*document.text);
+            let texts = train.iter().copied().flat_map(texts);
             fresh.write(texts, self.seed, &folder)?;
         }
         let options = EncoderOptions {
@@ -337,6 +337,15 @@ impl Student {
     }
 }
 
+/// The title, if there is one, and the text.
+fn texts(document: &Document) -> impl Iterator<Item = &str> {
+    document
+        .title
+        .as_deref()
+        .into_iter()
+        .chain([&*document.text])
+}
+
 /// Documents → sentences, whose tokens fill half a text at most.
 pub(super) fn sentences(
     documents: &[&Document],
@@ -346,7 +355,7 @@ pub(super) fn sentences(
     let most = (making.capacity() / 2).max(1);
     let of = |document: &&Document| -> Result<Sentences> {
         let mut sentences = Vec::new();
-        for sentence in document.text.split_sentence_bounds() {
+        for sentence in texts(document).flat_map(str::split_sentence_bounds) {
             let tokens = encoder.token_ids(sentence)?;
             sentences.extend(tokens.chunks(most).map(<[u32]>::to_vec));
         }
