@@ -215,7 +215,7 @@ impl EncoderSlot {
         let named = self.options.model.is_some() && !versions::is_hidden(&collection.name);
         let stored = collection.encoder.as_ref().filter(|_| !named);
         let folder = stored.and_then(|stored| store::model_folder(&self.models, &stored.name));
-        let kept = folder.clone().filter(|folder| folder.is_dir());
+        let kept = self.kept(stored);
         let is_missing = folder.is_some() && kept.is_none();
         let opened = self.open_folder(kept)?;
         // Another one might pass for it, and lack its query adapter. A folder of the user's own may have such a name, too.
@@ -226,6 +226,12 @@ impl EncoderSlot {
             }),
             _ => Ok(opened),
         }
+    }
+
+    /// The folder of an encoder that is kept with the data.
+    pub fn kept(&self, encoder: Option<&EncoderRecord>) -> Option<PathBuf> {
+        let folder = store::model_folder(&self.models, &encoder?.name);
+        folder.filter(|folder| folder.is_dir())
     }
 
     /// Lets go of those that are no longer kept.

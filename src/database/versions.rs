@@ -167,6 +167,14 @@ impl Collection {
         self.become_version(&version, &target, options, &keep)
     }
 
+    /// The folder of the model that answers for this collection, if [`reembed`](Self::reembed) has put it into the database;
+    /// `None` if it is the one that the options mean.
+    #[cfg(feature = "encoder")]
+    pub fn kept_model(&self) -> Option<PathBuf> {
+        let snapshot = self.state.snapshot();
+        self.inner.encoder.kept(snapshot.record.encoder.as_ref())
+    }
+
     /// Returns to the vectors, and the model, that [`reembed`](Self::reembed) replaced. Documents that were added or changed
     /// since are encoded by that model, and those that were deleted since are deleted there, so that none is lost; the others
     /// are what they were, bit by bit. What is left is kept in turn: asked again, it goes forward.

@@ -46,6 +46,13 @@ impl Global {
         }
     }
 
+    /// Those of the encoder that answers for a collection: the one that was asked for, or that is kept with it.
+    pub fn encoder_options_for(&self, collection: Option<&Collection>) -> EncoderOptions {
+        let mut options = self.encoder_options();
+        options.model = options.model.or_else(|| collection?.kept_model());
+        options
+    }
+
     /// The encoder that was asked for.
     pub fn encoder(&self) -> Result<Encoder, Failure> {
         Ok(Encoder::open(&self.encoder_options())?)

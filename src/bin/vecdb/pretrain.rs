@@ -112,11 +112,12 @@ pub fn run(
     global: &Global,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let documents = match &arguments.documents {
-        Some(path) => tune::read(path)?,
+    let (documents, options) = match &arguments.documents {
+        Some(path) => (tune::read(path)?, global.encoder_options()),
         None => {
-            let documents = global.collection_for_reading()?.documents();
-            documents.collect::<Result<_, _>>()?
+            let collection = global.collection_for_reading()?;
+            let documents = collection.documents().collect::<Result<_, _>>()?;
+            (documents, global.encoder_options_for(Some(&collection)))
         }
     };
     let weights = match arguments.weights[..] {
@@ -154,7 +155,7 @@ pub fn run(
     if let Some(time) = arguments.budget {
         pretraining = pretraining.budget(time);
     }
-    let made = pretraining.run(&global.encoder_options(), &documents, &arguments.out)?;
+    let made = pretraining.run(&options, &documents, &arguments.out)?;
     meter.finish();
     print(&made, arguments, output)?;
     Ok(Outcome::found(made.verdict == Verdict::Accepted))

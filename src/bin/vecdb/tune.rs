@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use vecdb::Document;
 use vecdb::eval::BeirFolder;
 use vecdb::ingest::Sources;
 use vecdb::tune::{Examples, Interval, Method, Progress, Report, Stage, Tuning, Verdict};
+use vecdb::{Collection, Document};
 
 use crate::apply;
 use crate::args::Global;
@@ -24,7 +24,8 @@ the test says that it is better beyond chance and has not forgotten general lang
 Nothing else is changed. Ctrl-C stops, and the same command goes on from there.
 
 --apply encodes a collection anew by a model, which is copied into the database; queries are answered by the old vectors until \
-the new ones are complete. --rollback returns to the old ones, which are kept until --forget.
+the new ones are complete. --rollback returns to the old ones, which are kept until --forget. With --db the model that its \
+collection is asked by is what a tuning begins with, and has to beat.
 
 Examples:
   vecdb tune scifact/ --out scifact-model          a folder in BEIR's layout
@@ -156,7 +157,10 @@ pub fn run(
     let Some(out) = &arguments.out else {
         return apply::run(&arguments.version, global, output);
     };
-    let examples = examples(arguments, global)?;
+    let collection = collection(arguments, global)?;
+    let examples = examples(arguments, collection.as_ref())?;
+    let options = global.encoder_options_for(collection.as_ref());
+    drop(collection);
     let interrupt = Interrupt::listen()?;
     let mut meter = Meter::start(0, output);
     let mut stage = None;
@@ -201,7 +205,7 @@ pub fn run(
             meter.update(progress.done, progress.total, words(progress));
             interrupt.flow()
         })
-        .run(&global.encoder_options(), &examples, out)?;
+        .run(&options, &examples, out)?;
     meter.finish();
     print(&report, out, shown)?;
     Ok(Outcome::found(report.verdict == Verdict::Accepted))
@@ -231,12 +235,17 @@ pub fn read(path: &Path) -> Result<Vec<Document>, Failure> {
     Ok(documents.collect::<Result<_, _>>()?)
 }
 
-fn examples(arguments: &Arguments, global: &Global) -> Result<Examples, Failure> {
+fn examples(arguments: &Arguments, collection: Option<&Collection>) -> Result<Examples, Failure> {
+    let documents = || match (&arguments.documents, collection) {
+        (Some(path), _) => read(path),
+        (None, Some(collection)) => Ok(collection.documents().collect::<Result<_, _>>()?),
+        (None, None) => Ok(Vec::new()),
+    };
     let mut examples = match (&arguments.folder, &arguments.pairs) {
         (Some(folder), _) => from_folder(folder, arguments)?,
-        (None, Some(pairs)) => Examples::from_pairs(pairs, documents(arguments, global)?)?,
+        (None, Some(pairs)) => Examples::from_pairs(pairs, documents()?)?,
         // Documents alone ask themselves.
-        (None, None) => Examples::from_structure(documents(arguments, global)?, arguments.seed),
+        (None, None) => Examples::from_structure(documents()?, arguments.seed),
     };
     if let Some(file) = &arguments.questions {
         examples.questions = Examples::read_questions(file)?;
@@ -244,17 +253,16 @@ fn examples(arguments: &Arguments, global: &Global) -> Result<Examples, Failure>
     Ok(examples)
 }
 
-fn documents(arguments: &Arguments, global: &Global) -> Result<Vec<Document>, Failure> {
-    if let Some(path) = &arguments.documents {
-        return read(path);
-    }
-    // Pairs bring their texts, whatever database the environment names.
+/// The collection whose documents are meant, if it is one. Pairs bring their texts, whatever database the environment names.
+fn collection(arguments: &Arguments, global: &Global) -> Result<Option<Collection>, Failure> {
     let typed = global.db.is_some() && !global.db_from_environment;
-    if typed || arguments.pairs.is_none() {
-        let documents = global.collection_for_reading()?.documents();
-        return Ok(documents.collect::<Result<_, _>>()?);
+    let is_meant = arguments.folder.is_none()
+        && arguments.documents.is_none()
+        && (typed || arguments.pairs.is_none());
+    match is_meant {
+        true => Ok(Some(global.collection_for_reading()?)),
+        false => Ok(None),
     }
-    Ok(Vec::new())
 }
 
 fn from_folder(folder: &Path, arguments: &Arguments) -> Result<Examples, Failure> {

@@ -136,6 +136,8 @@ fn a_collection_changes_its_encoder_and_returns_with_what_was_written_since() {
     let (name, documents) = stored(&db, "re-embedded");
     assert_eq!((&*name, documents.len()), ("mpnet", 2));
     assert_eq!(kept(&path), ["distilbert", "mpnet"]);
+    let model = notes(&db).kept_model().expect("it is kept");
+    assert!(model.join("config.json").is_file(), "{model:?}");
     // Whoever held the collection, and whoever reads elsewhere, goes on.
     assert_eq!(held.query("winter").run().expect("asks").len(), 2);
     assert_eq!(stored(&reader, "a reader").0, "distilbert");
