@@ -2,18 +2,22 @@
 //!
 //! The folder is laid out as sentence-transformers has it, with the names that BERT's weights have on the Hugging Face hub.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokenizers::decoders::wordpiece::WordPiece as Decoder;
-use tokenizers::models::TrainerWrapper;
 use tokenizers::models::wordpiece::{WordPiece, WordPieceTrainer};
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::{
+    AddedToken, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString,
+    PreTokenizer, Tokenizer, Trainer,
+};
 
 use super::tokenizer::TOKENIZER_FILE;
 use super::trunk::beginning;
@@ -23,7 +27,18 @@ use crate::random::Random;
 
 /// As BERT names them, in the order of their ids.
 const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+/// What a piece begins with that stands inside of a word.
+const INSIDE: &str = "##";
 const EPSILON: f32 = 1e-12;
+/// More than any network of this kind has.
+const MOST: Fresh = Fresh {
+    vocabulary: 1 << 20,
+    layers: 100,
+    hidden: 8_192,
+    heads: 256,
+    positions: 1 << 16,
+    lower_case: true,
+};
 
 /// The shape of a new BERT. The default has some 5.3 million weights: what a processor of a few cores trains in an hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -36,7 +51,7 @@ pub struct Fresh {
     pub hidden: usize,
     /// Heads of a layer's attention.
     pub heads: usize,
-    /// Tokens that a text may have.
+    /// Tokens that a text may have; its windows have as many as the texts that it was trained on.
     pub positions: usize,
     /// Upper and lower case, and accents, make no difference.
     pub lower_case: bool,
@@ -73,19 +88,31 @@ impl Fresh {
                 "a network has at least one layer, and as many components as are a multiple of its heads",
             );
         }
+        if vocabulary > MOST.vocabulary
+            || layers > MOST.layers
+            || hidden > MOST.hidden
+            || heads > MOST.heads
+            || positions > MOST.positions
+        {
+            return refuse(
+                "a network has at most 1,048,576 words, 100 layers, 8,192 components, 256 heads and 65,536 positions",
+            );
+        }
         if vocabulary < 2 * SPECIAL.len() || positions < 16 {
             return refuse("a network has at least 10 words and 16 positions");
         }
         Ok(())
     }
 
-    /// Writes a model folder whose vocabulary is made of these texts. Its weights are written last.
+    /// Writes a model folder whose vocabulary is made of these texts, and whose windows have so many tokens: places that no text
+    /// of the training reaches stay what chance made of them.
     ///
     /// # Errors
     /// As [`check`](Self::check); [`Error::Io`].
-    pub(crate) fn write<'a>(
+    pub(crate) fn write(
         &self,
-        texts: impl Iterator<Item = &'a str> + Send,
+        texts: &[&str],
+        length: usize,
         seed: u64,
         folder: &Path,
     ) -> Result<()> {
@@ -96,7 +123,7 @@ impl Fresh {
         let written = tokenizer.to_string(true).map_err(failed)?;
         let words =
             (0..vocabulary as u32).map(|id| tokenizer.id_to_token(id).unwrap_or_default() + "\n");
-        let settings = self.settings(vocabulary);
+        let settings = self.settings(vocabulary, length);
         let settings = settings.iter().map(|(name, value)| (*name, pretty(value)));
         let files = settings.chain([
             (TOKENIZER_FILE, written),
@@ -114,7 +141,7 @@ impl Fresh {
             .collect();
         let tensors = shapes.iter().zip(&numbers);
         let tensors: Vec<_> = tensors
-            .map(|((name, shape), numbers)| (name.as_str(), Tensor::of(numbers, shape)))
+            .map(|((name, shape), numbers)| (name.clone(), Tensor::of(numbers, shape)))
             .collect();
         let words = [("format".to_owned(), "pt".to_owned())].into();
         weights::write(&tensors, Some(words), &folder.join(WEIGHTS_FILE))
@@ -130,34 +157,93 @@ impl Fresh {
             .sum::<u64>()
     }
 
-    fn tokenizer<'a>(&self, texts: impl Iterator<Item = &'a str> + Send) -> Result<Tokenizer> {
+    /// A tokenizer with a vocabulary that depends on the texts alone. The library's trainer numbers pieces of words as a hash
+    /// map happens to list them, and their numbers break ties between merges; so it is told all single characters before.
+    fn tokenizer(&self, texts: &[&str]) -> Result<Tokenizer> {
+        let normalizer = BertNormalizer::new(true, true, None, self.lower_case);
+        let words = |text: &str| -> tokenizers::Result<Vec<String>> {
+            let mut normalized = NormalizedString::from(text);
+            normalizer.normalize(&mut normalized)?;
+            let mut cut = PreTokenizedString::from(normalized);
+            BertPreTokenizer.pre_tokenize(&mut cut)?;
+            let words = cut.get_splits(OffsetReferential::Original, OffsetType::Byte);
+            Ok(words
+                .into_iter()
+                .map(|(word, ..)| word.to_owned())
+                .collect())
+        };
         let special = SPECIAL.map(|token| AddedToken::from(token, true));
-        let trainer = WordPieceTrainer::builder()
+        let characters = self.characters(texts, words)?;
+        let inside = characters.iter().filter(|(_, is_inside)| **is_inside);
+        let inside = inside.map(|(c, _)| AddedToken::from(format!("{INSIDE}{c}"), true));
+        let mut trainer = WordPieceTrainer::builder()
             .vocab_size(self.vocabulary)
-            // A language may have more characters than there are words here.
-            .limit_alphabet(self.vocabulary / 2)
+            .initial_alphabet(characters.keys().copied().collect())
+            .limit_alphabet(characters.len())
             .min_frequency(2)
-            .special_tokens(special.to_vec())
+            .special_tokens(special.iter().cloned().chain(inside).collect())
             .show_progress(false)
             .build();
+        trainer.feed(texts.iter(), words).map_err(failed)?;
         let model = WordPiece::builder().unk_token("[UNK]".into()).build();
-        let mut tokenizer = Tokenizer::new(model.map_err(failed)?);
-        let normalizer = BertNormalizer::new(true, true, None, self.lower_case);
+        let mut model = model.map_err(failed)?;
+        trainer.train(&mut model).map_err(failed)?;
+        let mut tokenizer = Tokenizer::new(model);
+        tokenizer.add_special_tokens(special).map_err(failed)?;
+        let id = |token: &str| tokenizer.token_to_id(token).unwrap_or_default();
+        let enclosing =
+            BertProcessing::new(("[SEP]".into(), id("[SEP]")), ("[CLS]".into(), id("[CLS]")));
         tokenizer
             .with_normalizer(Some(normalizer))
             .map_err(failed)?
             .with_pre_tokenizer(Some(BertPreTokenizer))
-            .with_decoder(Some(Decoder::default()));
-        let mut trainer = TrainerWrapper::from(trainer);
-        tokenizer.train(&mut trainer, texts).map_err(failed)?;
-        let id = |token: &str| tokenizer.token_to_id(token).unwrap_or_default();
-        let enclosing =
-            BertProcessing::new(("[SEP]".into(), id("[SEP]")), ("[CLS]".into(), id("[CLS]")));
-        tokenizer.with_post_processor(Some(enclosing));
+            .with_decoder(Some(Decoder::default()))
+            .with_post_processor(Some(enclosing));
         Ok(tokenizer)
     }
 
-    fn settings(&self, vocabulary: usize) -> [(&'static str, Value); 6] {
+    /// The most frequent characters, and whether each stands inside of words too: as many as leave half of the vocabulary for
+    /// what is longer.
+    fn characters(
+        &self,
+        texts: &[&str],
+        words: impl Fn(&str) -> tokenizers::Result<Vec<String>> + Sync,
+    ) -> Result<BTreeMap<char, bool>> {
+        let count = |text: &&str| -> Result<BTreeMap<char, (u64, bool)>> {
+            let mut counts = BTreeMap::<_, (u64, bool)>::new();
+            for word in words(text).map_err(failed)? {
+                for (at, character) in word.chars().enumerate() {
+                    let (count, is_inside) = counts.entry(character).or_default();
+                    *count += 1;
+                    *is_inside |= at > 0;
+                }
+            }
+            Ok(counts)
+        };
+        let counts = texts.par_iter().map(count);
+        let counts = counts.try_reduce(BTreeMap::new, |mut all, more| {
+            for (character, (count, is_inside)) in more {
+                let (sum, any) = all.entry(character).or_default();
+                *sum += count;
+                *any |= is_inside;
+            }
+            Ok(all)
+        })?;
+        let mut order: Vec<_> = counts.into_iter().collect();
+        order.sort_by(|a, b| b.1.0.cmp(&a.1.0).then(a.0.cmp(&b.0)));
+        let mut left = (self.vocabulary - SPECIAL.len()) / 2;
+        let mut chosen = BTreeMap::new();
+        for (character, (_, is_inside)) in order {
+            let Some(rest) = left.checked_sub(1 + usize::from(is_inside)) else {
+                break;
+            };
+            left = rest;
+            chosen.insert(character, is_inside);
+        }
+        Ok(chosen)
+    }
+
+    fn settings(&self, vocabulary: usize, length: usize) -> [(&'static str, Value); 6] {
         let named = json!({
             "unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]", "mask_token": "[MASK]"
         });
@@ -206,7 +292,7 @@ impl Fresh {
             ),
             (
                 "sentence_bert_config.json",
-                json!({"max_seq_length": self.positions.min(256), "do_lower_case": false}),
+                json!({"max_seq_length": length.min(self.positions), "do_lower_case": false}),
             ),
             ("special_tokens_map.json", named),
             ("tokenizer_config.json", of_tokenizer),

@@ -197,7 +197,8 @@ impl Encoder {
     #[cfg(feature = "tune")]
     pub(crate) fn alphabet(&self) -> Alphabet {
         let tokenizer = &self.0.tokenizer;
-        let mask = ["[MASK]", "<mask>"].into_iter();
+        // MPNet's vocabulary has BERT's as well, as a word like others.
+        let mask = ["<mask>", "[MASK]"].into_iter();
         Alphabet {
             before: tokenizer.before().to_vec(),
             after: tokenizer.after().to_vec(),

@@ -163,11 +163,11 @@ impl View for &Tensor<'_> {
 /// Writes a weights file, synced.
 #[cfg(feature = "tune")]
 pub(super) fn write(
-    tensors: &[(&str, Tensor<'_>)],
+    tensors: &[(impl AsRef<str>, Tensor<'_>)],
     words: Option<HashMap<String, String>>,
     path: &Path,
 ) -> Result<()> {
-    let tensors = tensors.iter().map(|(name, tensor)| (*name, tensor));
+    let tensors = tensors.iter().map(|(name, tensor)| (name.as_ref(), tensor));
     let bytes = safetensors::serialize(tensors, words).map_err(|e| Error::Tune {
         what: format!("{} cannot be written: {e}", path.display()),
     })?;

@@ -189,7 +189,11 @@ impl<'a> Tuning<'a> {
 
     /// How likely numbers inside are dropped while training; 0 if not said.
     pub fn dropout(mut self, rate: f32) -> Self {
-        self.dropout = rate.clamp(0.0, 0.9);
+        self.dropout = if rate.is_nan() {
+            0.0
+        } else {
+            rate.clamp(0.0, 0.9)
+        };
         self
     }
 

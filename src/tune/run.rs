@@ -114,7 +114,7 @@ impl Tuning<'_> {
         let development = chosen_by.len();
         let chooser = Development::new(examples, chosen_by, &general, &index, &encoder, self.seed)?;
 
-        let end = self.time.map(|time| Instant::now() + time);
+        let end = self.time.and_then(|time| Instant::now().checked_add(time));
         let (mut attempts, mut best) = (Vec::new(), None::<(usize, Tried, Learnt)>);
         for method in self.method.each() {
             if !attempts.is_empty() && end.is_some_and(|end| Instant::now() >= end) {

@@ -57,6 +57,10 @@ impl Work {
         accepted: Option<&Path>,
     ) -> Result<()> {
         let folder = self.path("result");
+        // By a call that was killed just here.
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
+        }
         match accepted {
             Some(model) => fs::rename(model, &folder).map_err(Error::io("rename", model))?,
             None => fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?,

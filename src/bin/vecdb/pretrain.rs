@@ -78,10 +78,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(16..))]
     pub length: u32,
     /// The highest learning rate [default: 5e-5, 1e-3 from scratch]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = tune::rate)]
     pub learning_rate: Option<f32>,
     /// How likely numbers inside are dropped while training
-    #[arg(long, value_name = "RATE", default_value_t = 0.1)]
+    #[arg(long, value_name = "RATE", default_value_t = 0.1, value_parser = tune::rate)]
     pub dropout: f32,
     /// What the loss of words counts, and that of pairs
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [1.0, 1.0], num_args = 2)]

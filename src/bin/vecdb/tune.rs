@@ -94,10 +94,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(..=16))]
     pub negatives: u32,
     /// The highest learning rate [default: 5e-5; 5e-4 for lora, 2e-3 for an adapter]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
     pub learning_rate: Option<f32>,
     /// How likely numbers inside are dropped while training
-    #[arg(long, value_name = "RATE", default_value_t = 0.0)]
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
     pub dropout: f32,
     /// Numbers of components, each of which is to be good alone (Matryoshka)
     #[arg(long, value_name = "N,N", value_delimiter = ',')]
@@ -117,6 +117,15 @@ pub struct Arguments {
     /// Afterwards.
     #[command(flatten)]
     pub version: apply::Arguments,
+}
+
+/// A rate as it is typed.
+pub fn rate(typed: &str) -> Result<f32, String> {
+    let rate: f32 = typed.parse().map_err(|_| "a number, such as 1e-4")?;
+    match (0.0..=1.0).contains(&rate) {
+        true => Ok(rate),
+        false => Err("a number between 0 and 1".into()),
+    }
 }
 
 /// A length of time as it is typed.

@@ -53,7 +53,7 @@ use graph::Builder;
 #[cfg(feature = "tune")]
 pub(super) use training::{DISTANCES, ENTERING, Graphs, LEAVING, Part, graphs};
 #[cfg(feature = "tune")]
-pub(super) use transformer::{Dropped, prefix};
+pub(super) use transformer::{Dropped, full_prefix, prefix};
 
 /// Raised with every change that can change a vector; part of the fingerprint.
 ///

@@ -127,6 +127,12 @@ pub(super) fn write_part<'a>(
     Ok((layers.graph, x))
 }
 
+/// What stands before the names of weights in a file that holds a head beside the encoder.
+#[cfg(feature = "tune")]
+pub(in crate::encoder) fn full_prefix(config: &Config) -> &'static str {
+    Names::of(config.architecture).prefix
+}
+
 /// What stands before every weight's name: those of a model with a head on top are named with the base model's before them.
 pub(in crate::encoder) fn prefix(config: &Config, weights: &Weights) -> &'static str {
     if weights.has("embeddings.word_embeddings.weight") {

@@ -9,12 +9,18 @@ use safetensors::SafeTensors;
 
 use super::Numbers;
 use crate::encoder::Encoder;
+use crate::encoder::adapter::ADAPTER_FILE;
+use crate::encoder::export::{full_prefix, prefix};
 use crate::encoder::weights::{self, Tensor, WEIGHTS_FILE};
 use crate::error::{Error, Result};
 
+/// What the names of heads' weights begin with.
+const HEADS: [&str; 3] = ["cls.", "lm_head.", "vocab_"];
+
 impl Encoder {
     /// Writes the model with other weights into an empty folder: the weights file, in which all others stand as they were and
-    /// those of `added`, which have shapes there, come to them; and the settings and the tokenizer.
+    /// those of `added`, which have shapes there, come to them; and the settings and the tokenizer. A map of queries' vectors is
+    /// left out if anything was trained, since it was made for other ones.
     ///
     /// # Errors
     /// [`Error::Model`] for a graph of the folder's own, [`Error::Io`] where the folder cannot be written.
@@ -24,12 +30,18 @@ impl Encoder {
         added: &BTreeMap<String, Vec<usize>>,
         folder: &Path,
     ) -> Result<()> {
-        let ours = &self
+        let network = self
             .0
             .pool
             .network()
-            .ours("cannot be trained; that takes")?
-            .weights;
+            .ours("cannot be trained; that takes")?;
+        let (config, ours) = (&network.config, &network.weights);
+        // Beside a head an encoder's names have its prefix, as other programs expect.
+        let is_bare = !added.is_empty() && prefix(config, ours).is_empty();
+        let renamed = |name: &str| match is_bare && !HEADS.iter().any(|h| name.starts_with(h)) {
+            true => format!("{}{name}", full_prefix(config)),
+            false => name.to_owned(),
+        };
         let unreadable = |e: safetensors::SafeTensorError| ours.file.unusable(e);
         let file = SafeTensors::deserialize(ours.file.bytes()).map_err(unreadable)?;
         let (_, header) = SafeTensors::read_metadata(ours.file.bytes()).map_err(unreadable)?;
@@ -43,20 +55,25 @@ impl Encoder {
                     bytes: Cow::Borrowed(view.data()),
                 },
             };
-            (name.as_str(), tensor)
+            (renamed(name), tensor)
         });
         let added = added.iter().filter_map(|(name, shape)| {
             let numbers = trained.get(name)?;
-            Some((name.as_str(), Tensor::of(numbers, shape)))
+            Some((renamed(name), Tensor::of(numbers, shape)))
         });
-        let tensors: Vec<_> = tensors.chain(added).collect();
+        let tensors: Vec<(String, _)> = tensors.chain(added).collect();
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         weights::write(
             &tensors,
             header.metadata().clone(),
             &folder.join(WEIGHTS_FILE),
         )?;
-        self.copy_settings(folder)
+        self.copy_settings(folder)?;
+        let adapter = folder.join(ADAPTER_FILE);
+        match adapter.exists() && !trained.is_empty() {
+            true => fs::remove_file(&adapter).map_err(Error::io("remove", &adapter)),
+            false => Ok(()),
+        }
     }
 
     /// Writes the network as `onnx/model.onnx`, beside which nothing else is needed.

@@ -98,8 +98,7 @@ impl Encoder {
             if trained.contains_key(&name) {
                 continue;
             }
-            let found = ours.weights.shape(&name) == Some(&shape);
-            let values = match found {
+            let values = match ours.weights.has(&name) {
                 true => ours.weights.values(ours.weights.place(&name, &shape)?),
                 false => {
                     added.insert(name.clone(), shape.clone());
@@ -160,10 +159,16 @@ fn classifiers(trunk: &Trunk, file: &weights::Weights) -> Vec<Classifier> {
             "vocab_projector.bias",
         ),
     };
+    // As checkpoints from TensorFlow name them.
+    let old = [format!("{norm}.gamma"), format!("{norm}.beta")];
+    let norm = match file.has(&old[0]) {
+        true => old,
+        false => pair(norm),
+    };
     let words = Classifier {
         transform: pair(transform),
         bend: Bend::Of(config.activation),
-        norm: Some((pair(norm), config.epsilon)),
+        norm: Some((norm, config.epsilon)),
         output: [
             format!("{prefix}embeddings.word_embeddings.weight"),
             bias.into(),

@@ -86,7 +86,11 @@ impl<'a> Pretraining<'a> {
 
     /// How likely numbers inside are dropped while training; 0.1 if not said, as in the paper.
     pub fn dropout(mut self, rate: f32) -> Self {
-        self.dropout = rate.clamp(0.0, 0.9);
+        self.dropout = if rate.is_nan() {
+            0.0
+        } else {
+            rate.clamp(0.0, 0.9)
+        };
         self
     }
 

@@ -39,8 +39,8 @@ impl Pretraining<'_> {
     /// better than by how frequent words are, beyond chance; the report alone, `pretraining.json` and `pretraining.html`, if not.
     /// Work in progress lies beside it, in `target.tuning`. From scratch, `encoder` says which runtime; its model is not asked for.
     ///
-    /// It takes memory for four copies of the weights, for their gradients a worker, and some 100 MB a worker for the likelihoods
-    /// of 30,000 words.
+    /// It takes memory for four copies of the weights and three more while a checkpoint is written, for their gradients a worker,
+    /// and some 100 MB a worker for the likelihoods of 30,000 words.
     ///
     /// # Errors
     /// [`Error::Tune`] for too few documents, a folder that is there already, no room, or a model without a token for gaps;
@@ -118,20 +118,20 @@ impl Pretraining<'_> {
     ) -> Result<(Work, Student)> {
         let Some(fresh) = self.fresh else {
             let student = Student::open(encoder.clone(), self)?;
-            let file = student.encoder.folder().join("model.safetensors");
-            // The model twice, and the checkpoint with its successor.
-            let room = 8 * fs::metadata(file).map_or(0, |file| file.len());
+            // The model twice, and the checkpoint, which is three times as large, with its successor.
+            let numbers: usize = student.weights.values().map(Vec::len).sum();
+            let room = 8 * 4 * numbers as u64;
             let name = self.name(student.encoder.fingerprint(), documents);
             return Ok((Work::open(target, &name, room)?, student));
         };
         fresh.check()?;
-        let name = self.name(&format!("{fresh:?}"), documents);
+        let name = self.name(&format!("{fresh:?} {:?}", encoder.max_tokens), documents);
         let work = Work::open(target, &name, 9 * fresh.bytes())?;
-        let folder = work.path("start");
-        // A kill may have left a part of it.
-        if !folder.join("model.safetensors").exists() {
-            let texts = train.iter().copied().flat_map(texts);
-            fresh.write(texts, self.seed, &folder)?;
+        let (folder, unfinished) = (work.path("start"), work.path("start.new"));
+        if !folder.exists() {
+            let texts: Vec<&str> = train.iter().copied().flat_map(texts).collect();
+            fresh.write(&texts, self.length, self.seed, &unfinished)?;
+            fs::rename(&unfinished, &folder).map_err(Error::io("rename", &unfinished))?;
         }
         let options = EncoderOptions {
             model: Some(folder),
@@ -155,7 +155,7 @@ impl Pretraining<'_> {
         let plan = Plan {
             steps: per_epoch * self.epochs_of(),
             rate: self.rate_of(),
-            until: self.time.map(|time| Instant::now() + time),
+            until: self.time.and_then(|time| Instant::now().checked_add(time)),
             checkpoint: (&checkpoint, "pre-training"),
         };
         let mut epoch = (usize::MAX, Vec::new());
@@ -245,11 +245,12 @@ impl Pretraining<'_> {
         &self,
         documents: &'d [Document],
     ) -> Result<(Vec<&'d Document>, Vec<&'d Document>)> {
-        // Equal texts are one, so that none is in both parts.
+        // Equal texts are one, so that none is in both parts, whatever white space is in them.
         let mut known = HashMap::new();
         for document in documents {
-            if !document.text.trim().is_empty() {
-                known.entry(&*document.text).or_insert(document);
+            let words: Vec<&str> = document.text.split_whitespace().collect();
+            if !words.is_empty() {
+                known.entry(words.join(" ")).or_insert(document);
             }
         }
         let mut all: Vec<&Document> = known.into_values().collect();
@@ -275,7 +276,7 @@ impl Pretraining<'_> {
             "{start} {:?} {} {} {:?} {} {:?} {}",
             self.epochs, self.batch, self.length, self.rate, self.dropout, self.weights, self.seed
         );
-        for part in std::iter::once(&settings).chain(documents.iter().map(|d| &d.text)) {
+        for part in std::iter::once(&*settings).chain(documents.iter().flat_map(texts)) {
             hash.update(&(part.len() as u64).to_le_bytes());
             hash.update(part.as_bytes());
         }
@@ -355,7 +356,7 @@ pub(super) fn sentences(
     let most = (making.capacity() / 2).max(1);
     let of = |document: &&Document| -> Result<Sentences> {
         let mut sentences = Vec::new();
-        for sentence in texts(document).flat_map(str::split_sentence_bounds) {
+        for sentence in texts(document).flat_map(cut) {
             let tokens = encoder.token_ids(sentence)?;
             sentences.extend(tokens.chunks(most).map(<[u32]>::to_vec));
         }
@@ -363,6 +364,19 @@ pub(super) fn sentences(
     };
     let all: Vec<Sentences> = documents.par_iter().map(of).collect::<Result<_>>()?;
     Ok(all.into_iter().filter(|s| !s.is_empty()).collect())
+}
+
+/// A text's sentences. The white space between two is the second one's, since some vocabularies have words with it before them.
+fn cut(text: &str) -> impl Iterator<Item = &str> {
+    let mut start = 0;
+    let ends = text
+        .split_sentence_bound_indices()
+        .map(|(at, sentence)| at + sentence.trim_end().len());
+    ends.map(move |end| {
+        let sentence = &text[start.min(end)..end];
+        start = end;
+        sentence
+    })
 }
 
 /// Held-out documents' texts.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use safetensors::SafeTensors;
 use tempfile::TempDir;
 
 use std::ops::ControlFlow;
@@ -103,6 +104,7 @@ fn a_new_network_learns_words() {
     };
     let encoder = Encoder::open(&open).expect("opens");
     assert_eq!(Some(encoder.fingerprint()), made.fingerprint.as_deref());
+    assert_eq!(encoder.max_tokens(), 48, "no more than it was trained on");
     // Going on, what guesses is there already.
     let on = Pretraining::default().length(48).epochs(1);
     let further = folder.path().join("further");
@@ -157,8 +159,46 @@ fn a_model_goes_on_with_the_words_that_it_has() {
             .expect("runs");
         assert_eq!(made.verdict, Verdict::Accepted, "{made:?}");
         assert_eq!(made.pairs.is_some(), model == "bert");
-        assert!(to.join("model.safetensors").is_file());
+        // As other programs name what stands beside a head.
+        let file = std::fs::read(to.join("model.safetensors")).expect("read");
+        let file = SafeTensors::deserialize(&file).expect("parses");
+        let beginnings = ["bert.", "distilbert.", "cls.", "vocab_"];
+        for name in file.names() {
+            assert!(beginnings.iter().any(|b| name.starts_with(b)), "{name}");
+        }
     }
+}
+
+#[test]
+fn a_vocabulary_depends_on_the_texts_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let documents = documents(60, 4);
+    let texts: Vec<&str> = documents.iter().map(|d| &*d.text).collect();
+    let fresh = Fresh {
+        vocabulary: 60,
+        ..Fresh::default()
+    };
+    let written = ["a", "b"].map(|name| {
+        let folder = folder.path().join(name);
+        fresh.write(&texts, 64, 1, &folder).expect("written");
+        std::fs::read_to_string(folder.join("vocab.txt")).expect("read")
+    });
+    assert_eq!(written[0], written[1]);
+    let words: Vec<&str> = written[0].lines().collect();
+    assert_eq!(&words[..5], ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]);
+    assert!(words.len() <= 60 && words.contains(&"the"), "{words:?}");
+    // Pieces are no special tokens: this text has none of them.
+    let encoder = Encoder::open(&EncoderOptions {
+        model: Some(folder.path().join("a")),
+        ..options("bert")
+    });
+    let encoder = encoder.expect("opens");
+    let ids = |text| encoder.token_ids(text).expect("cut");
+    assert_eq!(
+        ids("the"),
+        [words.iter().position(|w| *w == "the").expect("there") as u32]
+    );
+    assert!(ids("##e").len() > 1);
 }
 
 #[test]
@@ -186,10 +226,10 @@ fn words_by_chance_are_refused() {
 fn a_pre_training_that_was_stopped_goes_on_to_the_same_model() {
     let folder = tempfile::tempdir().expect("a folder");
     let documents = documents(60, 1);
-    let whole = run(small().epochs(4), &documents, &target(&folder)).expect("runs");
+    let whole = run(small().epochs(25), &documents, &target(&folder)).expect("runs");
     let broken = folder.path().join("broken");
     for stop_at in [3, 7] {
-        let stopped = small().epochs(4).progress(|progress| match progress.done {
+        let stopped = small().epochs(25).progress(|progress| match progress.done {
             done if done == stop_at => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         });
@@ -197,9 +237,11 @@ fn a_pre_training_that_was_stopped_goes_on_to_the_same_model() {
         assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
         assert!(!broken.exists());
     }
-    let made = run(small().epochs(4), &documents, &broken).expect("goes on");
+    let made = run(small().epochs(25), &documents, &broken).expect("goes on");
+    assert!(made.fingerprint.is_some());
     assert_eq!(made.fingerprint, whole.fingerprint);
-    assert_eq!(made.course.steps, whole.course.steps);
+    assert_eq!(made.course.losses, whole.course.losses);
+    assert_eq!(made.words, whole.words);
     assert!(!folder.path().join("broken.tuning").exists());
 }
 
