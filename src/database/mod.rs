@@ -130,7 +130,8 @@ enum Access {
 }
 
 impl DatabaseOptions {
-    /// The encoder's model folder, instead of `VECDB_MODEL_DIR` and the data folder.
+    /// The encoder's model folder, instead of one that [`Collection::reembed`] has put into the database, `VECDB_MODEL_DIR` and
+    /// the data folder.
     #[cfg(feature = "encoder")]
     #[must_use]
     pub fn model(mut self, folder: impl Into<PathBuf>) -> Self {

@@ -113,8 +113,8 @@ impl<'a> Pretraining<'a> {
         self
     }
 
-    /// Called after each step. `ControlFlow::Break` ends the call with [`Error::Cancelled`]; running the same again goes on from
-    /// there.
+    /// Called after each step. `ControlFlow::Break` ends the call with [`Error::Cancelled`](crate::Error::Cancelled); running the
+    /// same again goes on from there.
     pub fn progress(mut self, callback: impl FnMut(&Progress) -> ControlFlow<()> + 'a) -> Self {
         self.progress = Box::new(callback);
         self
