@@ -212,26 +212,38 @@ impl EncoderSlot {
     /// # Errors
     /// Those of [`Encoder::open`]; [`Error::Model`] if the one that is kept is gone.
     pub fn open(&self, collection: &CollectionRecord) -> Result<Opened> {
-        let named = self.options.model.is_some() && !versions::is_hidden(&collection.name);
-        let stored = collection.encoder.as_ref().filter(|_| !named);
+        let is_named = self.options.model.is_some();
+        let stored = collection.encoder.as_ref();
+        let stored = stored.filter(|_| !is_named || versions::is_hidden(&collection.name));
         let folder = stored.and_then(|stored| store::model_folder(&self.models, &stored.name));
-        let kept = self.kept(stored);
-        let is_missing = folder.is_some() && kept.is_none();
-        let opened = self.open_folder(kept)?;
-        // Another one might pass for it, and lack its query adapter. A folder of the user's own may have such a name, too.
-        match folder {
-            Some(folder) if is_missing && !folder.ends_with(opened.0.name()) => Err(Error::Model {
+        let Some(folder) = folder else {
+            return self.open_folder(None);
+        };
+        if folder.is_dir() {
+            return self.open_folder(Some(folder));
+        }
+        // A folder of the user's own may have such a name; but another one might pass for what is gone, and lack its query adapter.
+        match self.open_folder(None) {
+            Ok(opened) if is_named || folder.ends_with(opened.0.name()) => Ok(opened),
+            _ => Err(Error::Model {
                 path: folder,
                 what: "the model that this collection is asked by is gone; name one of the same vectors".into(),
             }),
-            _ => Ok(opened),
         }
     }
 
-    /// The folder of an encoder that is kept with the data.
-    pub fn kept(&self, encoder: Option<&EncoderRecord>) -> Option<PathBuf> {
-        let folder = store::model_folder(&self.models, &encoder?.name);
-        folder.filter(|folder| folder.is_dir())
+    /// The folder of the encoder that is kept with the data for a collection.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if it is gone.
+    pub fn kept(&self, collection: &CollectionRecord) -> Result<Option<PathBuf>> {
+        let stored = collection.encoder.as_ref();
+        match stored.and_then(|stored| store::model_folder(&self.models, &stored.name)) {
+            Some(folder) if folder.is_dir() => Ok(Some(folder)),
+            // Not ours, if that goes well.
+            Some(_) => self.open(collection).map(|_| None),
+            None => Ok(None),
+        }
     }
 
     /// Lets go of those that are no longer kept.

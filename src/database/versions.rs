@@ -160,7 +160,7 @@ impl Collection {
             let known = self.version_by(&target.fingerprint);
             self.check_room(writer, &encoder, &target, known.as_deref())?;
             match known {
-                Some(version) => version,
+                Some(version) => self.name_model(writer, version, &target, &keep)?,
                 None => self.begin(writer, &target, encoder.dimension(), &keep)?,
             }
         };
@@ -169,10 +169,13 @@ impl Collection {
 
     /// The folder of the model that answers for this collection, if [`reembed`](Self::reembed) has put it into the database;
     /// `None` if it is the one that the options mean.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if it was put there and is gone.
     #[cfg(feature = "encoder")]
-    pub fn kept_model(&self) -> Option<PathBuf> {
+    pub fn kept_model(&self) -> Result<Option<PathBuf>> {
         let snapshot = self.state.snapshot();
-        self.inner.encoder.kept(snapshot.record.encoder.as_ref())
+        self.inner.encoder.kept(&snapshot.record)
     }
 
     /// Returns to the vectors, and the model, that [`reembed`](Self::reembed) replaced. Documents that were added or changed
@@ -259,6 +262,28 @@ impl Collection {
                 .as_ref()
                 .is_some_and(|e| e.fingerprint == fingerprint)
         })
+    }
+
+    /// Lets a version be encoded by this model from now on, whose fingerprint is that of the one that it has.
+    #[cfg(feature = "encoder")]
+    fn name_model(
+        &self,
+        writer: &mut Writer,
+        version: Arc<State>,
+        target: &EncoderRecord,
+        keep: Keep<'_>,
+    ) -> Result<Arc<State>> {
+        keep(writer)?;
+        let mut named = Snapshot::clone(&version.snapshot());
+        if named.record.encoder.as_ref() != Some(target) {
+            named.record.encoder = Some(target.clone());
+            let mut manifest = writer.store.manifest().clone();
+            put_record(&mut manifest, &named);
+            writer.store.commit(Commit::of(manifest))?;
+            version.publish(named);
+            self.inner.encoder.let_go();
+        }
+        Ok(version)
     }
 
     /// A new version, in the place of an unfinished one by another encoder.
@@ -659,25 +684,22 @@ fn kept_files(encoder: &Encoder) -> Vec<PathBuf> {
 /// queries too.
 #[cfg(feature = "encoder")]
 fn kept_record(encoder: &Encoder) -> Result<EncoderRecord> {
-    let name: String = encoder
-        .name()
-        .chars()
-        .map(|c| {
-            if c.is_control() || "/\\".contains(c) {
-                '_'
-            } else {
-                c
-            }
-        })
-        .take(MAX_NAME_CHARS)
-        .collect();
+    let name = encoder.name().chars();
+    let name = name.map(|c| {
+        if c.is_control() || "/\\".contains(c) {
+            '_'
+        } else {
+            c
+        }
+    });
+    let name: String = name.collect();
     let mut hash = Xxh3Default::new();
     hash.update(encoder.fingerprint().as_bytes());
     hash.update(&encoder.adapter_bytes()?);
     let ending = format!("-{:08x}", hash.digest() as u32);
     let name = match name.ends_with(&ending) {
         true => name,
-        false => name + &ending,
+        false => name.chars().take(MAX_NAME_CHARS).collect::<String>() + &ending,
     };
     Ok(EncoderRecord {
         name,

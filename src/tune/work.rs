@@ -28,6 +28,8 @@ impl Work {
             match fs::read_to_string(&note) {
                 Ok(other) if other == name => return Ok(Self(folder)),
                 Ok(_) => fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?,
+                // A call that was killed had not yet written what it is for.
+                Err(_) if is_empty(&folder) => {}
                 Err(_) => {
                     return Err(Error::Tune {
                         what: format!(
@@ -72,6 +74,10 @@ impl Work {
         fs::rename(&folder, target).map_err(Error::io("rename", &folder))?;
         fs::remove_dir_all(&self.0).map_err(Error::io("remove", &self.0))
     }
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// Refuses a folder that is there.

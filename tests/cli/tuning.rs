@@ -193,7 +193,7 @@ fn a_network_is_made_of_documents_alone() {
     place.run("--model new ingest texts.jsonl -q").exits(0);
     place.run("--model new query river").exits(0);
     // It goes on, from a model and from a collection.
-    let on = "pretrain --model bert --epochs 1 --learning-rate 1e-9 --length 32 --out further";
+    let on = "pretrain --model bert --epochs 1 --learning-rate 1e-9 --weights 1,0 --length 32 --out further";
     let ran = place.run(on).exits(1);
     assert!(ran.out.contains("refused: "), "{}", ran.out);
     ran.says(&["nothing was changed", "further/pretraining.html"]);
@@ -209,6 +209,7 @@ fn a_network_is_made_of_documents_alone() {
     }
     for line in [
         "pretrain texts.jsonl",
+        "pretrain texts.jsonl --weights 1 --dropout nan --out newer",
         "pretrain texts.jsonl --layers 3 --out newer",
     ] {
         tune(&place, line).exits(2).says(&["error:"]);

@@ -66,6 +66,8 @@ pub fn run(
     let database = global.open_for_writing()?;
     let collection = database.existing_collection(global.collection_name())?;
     if arguments.forget {
+        let info = collection.info();
+        let any = info.before.is_some() || info.next.is_some();
         let bytes = collection.forget_versions()?;
         if output.json {
             output.object(&ForgottenObject {
@@ -73,9 +75,9 @@ pub fn run(
                 bytes,
             })?;
         }
-        output.note(match bytes {
-            0 => "there was nothing to forget".to_owned(),
-            bytes => format!("{} freed", text::bytes(bytes)),
+        output.note(match any {
+            false => "there was nothing to forget".to_owned(),
+            true => format!("{} freed", text::bytes(bytes)),
         });
         return Ok(Outcome::found(true));
     }

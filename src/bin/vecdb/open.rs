@@ -47,10 +47,12 @@ impl Global {
     }
 
     /// Those of the encoder that answers for a collection: the one that was asked for, or that is kept with it.
-    pub fn encoder_options_for(&self, collection: Option<&Collection>) -> EncoderOptions {
+    pub fn encoder_options_for(&self, collection: &Collection) -> vecdb::Result<EncoderOptions> {
         let mut options = self.encoder_options();
-        options.model = options.model.or_else(|| collection?.kept_model());
-        options
+        if options.model.is_none() {
+            options.model = collection.kept_model()?;
+        }
+        Ok(options)
     }
 
     /// The encoder that was asked for.

@@ -84,7 +84,7 @@ pub struct Arguments {
     #[arg(long, value_name = "RATE", default_value_t = 0.1, value_parser = tune::rate)]
     pub dropout: f32,
     /// What the loss of words counts, and that of pairs
-    #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [1.0, 1.0], num_args = 2)]
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,1")]
     pub weights: Vec<f32>,
     /// What chance is drawn from
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -117,7 +117,7 @@ pub fn run(
         None => {
             let collection = global.collection_for_reading()?;
             let documents = collection.documents().collect::<Result<_, _>>()?;
-            (documents, global.encoder_options_for(Some(&collection)))
+            (documents, global.encoder_options_for(&collection)?)
         }
     };
     let weights = match arguments.weights[..] {

@@ -1,11 +1,12 @@
 //! `vecdb stats`: what the collections hold and take.
 
-use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use vecdb::encoder::Encoder;
+use vecdb::encoder::{Encoder, EncoderOptions};
 use vecdb::{Collection, CollectionInfo, Filter, RecallOptions, VersionInfo};
 
 use crate::args::Global;
@@ -143,15 +144,22 @@ pub fn run(
             collections.into_iter().map(|info| info.name).collect()
         }
     };
-    // Opened once, and only where a collection has an encoder.
-    let provider = OnceCell::new();
+    // Each opened once, and only where a collection has an encoder.
+    let mut providers: HashMap<Option<PathBuf>, Provider> = HashMap::new();
     for (place, name) in names.iter().enumerate() {
         let collection = database.existing_collection(name)?;
         let info = collection.info();
-        let provider = info
-            .encoder
-            .as_ref()
-            .map(|_| provider.get_or_init(|| runs_on(global)));
+        let provider = match &info.encoder {
+            Some(_) => match global.encoder_options_for(&collection) {
+                Ok(options) => {
+                    let known = providers.entry(options.model.clone());
+                    Some(known.or_insert_with(|| runs_on(&options)).clone())
+                }
+                Err(why) => Some(Err(why.to_string())),
+            },
+            None => None,
+        };
+        let provider = provider.as_ref();
         // Before the first line: measuring takes a while, and may fail.
         let recall = match arguments.recall {
             true => Some(arguments.measure(&collection, &filters)?),
@@ -178,8 +186,8 @@ pub fn run(
 /// What runs the encoder here, or why nothing does.
 type Provider = Result<String, String>;
 
-fn runs_on(global: &Global) -> Provider {
-    let encoder = Encoder::open(&global.encoder_options()).map_err(|error| error.to_string())?;
+fn runs_on(options: &EncoderOptions) -> Provider {
+    let encoder = Encoder::open(options).map_err(|error| error.to_string())?;
     Ok(encoder.provider())
 }
 

@@ -168,7 +168,10 @@ pub fn run(
     };
     let collection = collection(arguments, global)?;
     let examples = examples(arguments, collection.as_ref())?;
-    let options = global.encoder_options_for(collection.as_ref());
+    let options = match &collection {
+        Some(collection) => global.encoder_options_for(collection)?,
+        None => global.encoder_options(),
+    };
     drop(collection);
     let interrupt = Interrupt::listen()?;
     let mut meter = Meter::start(0, output);
@@ -262,13 +265,13 @@ fn examples(arguments: &Arguments, collection: Option<&Collection>) -> Result<Ex
     Ok(examples)
 }
 
-/// The collection whose documents are meant, if it is one. Pairs bring their texts, whatever database the environment names.
+/// The collection that is meant, if it is one: whose documents are, or whose model. Pairs bring their texts, whatever database
+/// the environment names.
 fn collection(arguments: &Arguments, global: &Global) -> Result<Option<Collection>, Failure> {
-    let typed = global.db.is_some() && !global.db_from_environment;
-    let is_meant = arguments.folder.is_none()
-        && arguments.documents.is_none()
-        && (typed || arguments.pairs.is_none());
-    match is_meant {
+    let is_typed = global.db.is_some() && !global.db_from_environment;
+    let has_documents =
+        arguments.folder.is_some() || arguments.documents.is_some() || arguments.pairs.is_some();
+    match is_typed || !has_documents {
         true => Ok(Some(global.collection_for_reading()?)),
         false => Ok(None),
     }

@@ -136,7 +136,7 @@ fn a_collection_changes_its_encoder_and_returns_with_what_was_written_since() {
     let (name, documents) = stored(&db, "re-embedded");
     assert_eq!((&*name, documents.len()), ("mpnet", 2));
     assert_eq!(kept(&path), ["distilbert", "mpnet"]);
-    let model = notes(&db).kept_model().expect("it is kept");
+    let model = notes(&db).kept_model().expect("asked").expect("it is kept");
     assert!(model.join("config.json").is_file(), "{model:?}");
     // Whoever held the collection, and whoever reads elsewhere, goes on.
     assert_eq!(held.query("winter").run().expect("asks").len(), 2);
@@ -359,8 +359,28 @@ fn a_model_that_is_gone_is_told_and_brought_back() {
         let db = open(&path);
         let lost = notes(&db).query("winter").run().expect_err("it is gone");
         assert!(lost.to_string().contains("is gone"), "{lost}");
+        notes(&db).kept_model().expect_err("it is gone");
         reembed(&db, "distilbert").expect("it is kept again");
         assert_eq!(stored(&db, "again").0, "distilbert");
+    }
+    // So is the one that it was before.
+    {
+        let db = open(&path);
+        reembed(&db, "mpnet").expect("re-embeds");
+        let lost = fs::read_dir(path.join("models"))
+            .expect("a folder")
+            .flatten();
+        let lost = lost.map(|entry| entry.path());
+        let lost = lost.filter(|p| p.to_string_lossy().contains("distilbert-"));
+        lost.for_each(|path| fs::remove_dir_all(path).expect("removed"));
+        add(&db, &[("c", "the end of the night")]).expect("adds");
+    }
+    {
+        let db = open(&path);
+        roll_back(&db).expect_err("its model is gone");
+        reembed(&db, "distilbert").expect("it is kept again");
+        assert_eq!(stored(&db, "again").1.len(), 3);
+        notes(&db).forget_versions().expect("forgets");
     }
     // One that was let go of and comes again is opened again.
     let db = open(&path);
