@@ -24,7 +24,7 @@
 //! | `ingest.rs` | a stream of documents in bounded memory |
 //! | `ready.rs` | documents that come with their vectors |
 //! | `sync.rs` | files into a collection, and out of it what is gone |
-//! | `versions.rs` | a collection's documents by another encoder, and the way back |
+//! | `versions/` | a collection's documents by another encoder, and the way back |
 //! | `refresh.rs` | what a reader sees, made new |
 //! | `snapshot.rs` | a copy that is a database itself |
 //! | `transfer/` | a collection as a file, and back |

@@ -32,7 +32,7 @@ pub(crate) struct Manifest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct CollectionRecord {
     pub id: u32,
-    /// What a user may not write, a control character, is in names that are the database's own: `database/versions.rs`.
+    /// What a user may not write, a control character, is in names that are the database's own: `database/versions/`.
     pub name: String,
     pub metric: Metric,
     /// `None` until the first text shows which encoder makes the vectors.

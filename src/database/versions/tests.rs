@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use rayon::prelude::*;
 
 use super::*;
 use crate::database::{Database, DatabaseOptions, Merging, SnapshotOptions};
+use crate::document::Document;
 use crate::encoder::EncoderOptions;
 use crate::encoder::tests::models;
 use crate::store::faults::{Fault, FaultyDir};

@@ -12,41 +12,45 @@
 //! encoder from the old segments, afterwards by the new one from the new. Names and ids stay; what they hold is exchanged, which
 //! for those who hold a [`Collection`] is a change like another.
 //!
-//! Not segment by segment in one collection, each with its own encoder, as `tuning.md` had it: similarities of two encoders
+//! Not segment by segment in one collection, each with its own encoder, as was planned first: similarities of two encoders
 //! are not on one scale, so that a ranking over both would favour the segments of the one whose cosines are larger, and a
 //! minimum score would mean two things. It would also be no less work, and no less space where the way back is kept.
 //!
 //! A new encoder with the fingerprint of the old one, a query adapter, takes no re-embedding: `before` is then a version without
 //! documents, and the commit exchanges the encoders alone.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `mod.rs` | what can be done, and the commit |
+//! | `filling.rs` | a version brought up to date |
+//! | `model.rs` | the model that it is by, kept with the data |
+//! | `alone.rs` | one call at a time |
 
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+mod alone;
+mod filling;
+#[cfg(feature = "encoder")]
+mod model;
+#[cfg(all(test, feature = "tune"))]
+mod tests;
+
 #[cfg(feature = "encoder")]
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-#[cfg(feature = "encoder")]
-use xxhash_rust::xxh3::Xxh3Default;
-
-use super::apart::apart;
-use super::collection::{Added, Collection, Documents};
-use super::embed::{Help, Prepared};
-use super::ingest::{BatchOptions, Callback, Progress};
+use super::collection::{Added, Collection};
+use super::ingest::BatchOptions;
 use super::inner::{Inner, State, Writer, put_new};
 use super::part::Snapshot;
 use super::write::put_record;
-use crate::document::Document;
-#[cfg(feature = "encoder")]
-use crate::encoder::Encoder;
 use crate::error::{Error, Result};
-use crate::store::{CollectionRecord, Commit, EncoderRecord, WalEntry};
-
-/// Documents that are encoded together while nobody may write.
-const LAST_BATCH: usize = 256;
-
-/// Characters of a model's own name that are kept in the name of its copy.
+use crate::store::{CollectionRecord, Commit, EncoderRecord};
+use alone::Alone;
+pub(super) use alone::Busy;
 #[cfg(feature = "encoder")]
-const MAX_NAME_CHARS: usize = 40;
+use model::{kept_files, kept_record};
+
+/// Sees to it that the encoder is kept with the data, before a commit names it.
+type Keep<'a> = &'a dyn Fn(&Writer) -> Result<()>;
 
 /// Is the name one of those that the database gives?
 pub(super) fn is_hidden(name: &str) -> bool {
@@ -320,45 +324,6 @@ impl Collection {
         Ok(version)
     }
 
-    /// Is there room for both versions?
-    #[cfg(feature = "encoder")]
-    fn check_room(
-        &self,
-        writer: &Writer,
-        encoder: &Encoder,
-        target: &EncoderRecord,
-        known: Option<&State>,
-    ) -> Result<()> {
-        let snapshot = self.state.snapshot();
-        let rows: u64 = snapshot.parts.iter().map(|p| u64::from(p.rows())).sum();
-        let live = rows - snapshot.parts.iter().map(|p| p.dead.len()).sum::<u64>();
-        let mut needed = bytes(&snapshot.record) / rows.max(1) * live;
-        // Rows and their codes; text, words and graph stay what they are.
-        let dimension = snapshot.record.dimension.unwrap_or_default();
-        let wider = encoder.dimension().saturating_sub(dimension);
-        needed += live * 5 * wider as u64;
-        // A merge writes before it removes.
-        needed += needed / 4;
-        needed = needed.saturating_sub(known.map_or(0, |known| bytes(&known.snapshot().record)));
-        if !writer.store.keeps_model(&target.name) {
-            let size = |file| std::fs::metadata(encoder.folder().join(file)).map_or(0, |m| m.len());
-            needed += kept_files(encoder).iter().map(size).sum::<u64>();
-        }
-        let folder = writer.store.layout().root();
-        match fs4::available_space(folder) {
-            Ok(free) if free < needed => {
-                let what = format!(
-                    "re-embedding takes about {} MB beside what is there, and {} MB are free",
-                    needed / 1_000_000,
-                    free / 1_000_000
-                );
-                let full = std::io::Error::new(std::io::ErrorKind::StorageFull, what);
-                Err(Error::io("write to", folder)(full))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Brings a version up to date, and puts it in the collection's place.
     fn become_version(
         &self,
@@ -391,60 +356,6 @@ impl Collection {
         }
         self.exchange(writer, Some(&version.state), target, keep)?;
         Ok(done)
-    }
-
-    /// Adds the documents that the version lacks, and deletes those that are gone.
-    fn fill(
-        &self,
-        version: &Self,
-        now: &Arc<Snapshot>,
-        memory: u64,
-        callback: &mut Option<Callback<'_>>,
-        done: &mut Reembedded,
-    ) -> Result<()> {
-        let there = version.state.snapshot();
-        let tell = |progress: &Progress| match callback {
-            Some(callback) => callback(progress),
-            None => ControlFlow::Continue(()),
-        };
-        let options = BatchOptions::default().max_memory(memory).progress(tell);
-        let added = version.ingest(lacking(now, &there), options)?;
-        done.count(added);
-        done.deleted += version.delete(gone(now, &there))?;
-        Ok(())
-    }
-
-    /// The same under the writer's lock, for what was written in the last moment.
-    fn catch_up(&self, writer: &mut Writer, version: &Self, done: &mut Reembedded) -> Result<()> {
-        let (now, there) = (self.state.snapshot(), version.state.snapshot());
-        let mut documents = lacking(&now, &there).peekable();
-        while documents.peek().is_some() {
-            let batch: Vec<Document> =
-                documents.by_ref().take(LAST_BATCH).collect::<Result<_>>()?;
-            let encoding = version.encoder()?;
-            let mut added = Added::default();
-            let threads = std::thread::available_parallelism().map_or(1, usize::from);
-            let embedded = apart(threads, &self.inner.path, || {
-                let help = Help {
-                    made: &|_| None,
-                    tell: &mut |_| Ok(()),
-                    memory: u64::MAX,
-                };
-                version.embed_new(&encoding, batch, help, &mut added)
-            })?;
-            let entry = WalEntry::Add {
-                collection: version.state.id,
-                documents: embedded.into_iter().map(Arc::new).collect(),
-            };
-            let stored =
-                self.inner
-                    .store_entry_sealed(writer, &version.state, encoding.maker(), entry)?;
-            added.count(stored);
-            done.count(added);
-        }
-        let gone = gone(&now, &there);
-        done.deleted += self.inner.delete_by(writer, &version.state, gone)?;
-        Ok(())
     }
 
     /// The commit: the collection gets what the version holds, or if none is given the encoder alone, and `before` what the
@@ -494,101 +405,6 @@ impl Collection {
     }
 }
 
-/// What a call does that changes versions.
-#[derive(Clone, Debug)]
-pub(super) enum Busy {
-    /// A version of this collection is made, gone back to or let go of.
-    Reembedding(String),
-    Purging,
-}
-
-/// The one call that changes versions.
-pub(super) struct Alone<'a>(&'a Mutex<Option<Busy>>);
-
-impl Drop for Alone<'_> {
-    fn drop(&mut self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-impl Inner {
-    /// Keeps other calls from changing versions.
-    ///
-    /// # Errors
-    /// [`Error::ReadOnly`]; [`Error::Collection`] while another one does so.
-    pub(super) fn alone(&self, busy: Busy) -> Result<Alone<'_>> {
-        if self.read_only {
-            return Err(Error::ReadOnly {
-                path: self.path.clone(),
-            });
-        }
-        let mut slot = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        let refuse = |name: &str, what: &str| {
-            Err(Error::Collection {
-                name: name.to_owned(),
-                what: what.into(),
-            })
-        };
-        match (&*slot, &busy) {
-            (None, _) => {
-                *slot = Some(busy);
-                Ok(Alone(&self.versions))
-            }
-            (Some(Busy::Reembedding(name)), _) => refuse(
-                name,
-                "it is being re-embedded already; wait until that is done",
-            ),
-            (Some(Busy::Purging), Busy::Reembedding(name)) => refuse(
-                name,
-                "the database is being purged; wait until that is done",
-            ),
-            (Some(Busy::Purging), Busy::Purging) => {
-                refuse("", "the database is being purged already")
-            }
-        }
-    }
-
-    /// Deletes from versions what their collections do not hold any more, or hold with another content. Returns the collections
-    /// that have versions, each with the changes that it had had by then; under the writer's lock those are left out that had
-    /// no more than `clean` says.
-    pub(super) fn clean_versions(
-        &self,
-        mut writer: Option<&mut Writer>,
-        clean: &BTreeMap<u32, u64>,
-    ) -> Result<BTreeMap<u32, u64>> {
-        let mut seen = BTreeMap::new();
-        for state in self.states() {
-            let now = state.snapshot();
-            if clean.get(&state.id) == Some(&now.changes) {
-                continue;
-            }
-            for version in [Version::Next, Version::Before] {
-                let Some(version) = self.state(&version.name_of(&state.name)) else {
-                    continue;
-                };
-                seen.insert(state.id, now.changes);
-                let there = version.snapshot();
-                if there.live_documents() == 0 {
-                    continue;
-                }
-                let mut stale = gone(&now, &there);
-                for document in lacking(&now, &there) {
-                    let id = document?.id;
-                    if there.find(&id).is_some() {
-                        stale.push(id);
-                    }
-                }
-                match &mut writer {
-                    _ if stale.is_empty() => 0,
-                    Some(writer) => self.delete_by(writer, &version, stale)?,
-                    None => self.delete(&version, stale)?,
-                };
-            }
-        }
-        Ok(seen)
-    }
-}
-
 impl Reembedded {
     fn of(from: EncoderRecord, to: EncoderRecord) -> Self {
         let tell = |encoder: EncoderRecord| (encoder.name, encoder.fingerprint);
@@ -630,9 +446,6 @@ impl VersionInfo {
     }
 }
 
-/// Sees to it that the encoder is kept with the data, before a commit names it.
-type Keep<'a> = &'a dyn Fn(&Writer) -> Result<()>;
-
 fn bytes(record: &CollectionRecord) -> u64 {
     record.segments.iter().map(|segment| segment.bytes).sum()
 }
@@ -645,67 +458,3 @@ fn holding(what: &Snapshot, state: &State) -> Snapshot {
     held.changes = state.snapshot().changes + 1;
     held
 }
-
-/// The documents that the version does not hold, or not with this content.
-fn lacking<'a>(
-    now: &Arc<Snapshot>,
-    version: &'a Snapshot,
-) -> impl Iterator<Item = Result<Document>> + 'a {
-    let encoder = version.record.encoder.as_ref();
-    let fingerprint = encoder.map_or_else(String::new, |e| e.fingerprint.clone());
-    Documents::of(now).filter(move |document| match document {
-        Ok(document) => !version.holds(&Prepared::new(document.clone(), fingerprint.as_bytes())),
-        Err(_) => true,
-    })
-}
-
-/// Ids of documents of the version that are not in the collection any more.
-fn gone(now: &Snapshot, version: &Snapshot) -> Vec<String> {
-    let mut gone = Vec::new();
-    for part in &version.parts {
-        let live = (0..part.documents()).filter(|&document| !part.is_dead(document));
-        let ids = live.map(|document| part.id(document));
-        gone.extend(ids.filter(|id| now.find(id).is_none()).map(str::to_owned));
-    }
-    gone
-}
-
-/// The files that make the model. Not the report of its tuning, which has texts in it that a purge would have to look for.
-#[cfg(feature = "encoder")]
-fn kept_files(encoder: &Encoder) -> Vec<PathBuf> {
-    let beside = ["special_tokens_map.json", "vocab.txt"].map(PathBuf::from);
-    let beside = beside.into_iter();
-    let mut files = encoder.files();
-    files.extend(beside.filter(|file| encoder.folder().join(file).is_file()));
-    files
-}
-
-/// What a collection's record says of an encoder that is kept: its name ends with a hash over all that makes vectors, of
-/// queries too.
-#[cfg(feature = "encoder")]
-fn kept_record(encoder: &Encoder) -> Result<EncoderRecord> {
-    let name = encoder.name().chars();
-    let name = name.map(|c| {
-        if c.is_control() || "/\\".contains(c) {
-            '_'
-        } else {
-            c
-        }
-    });
-    let name: String = name.collect();
-    let mut hash = Xxh3Default::new();
-    hash.update(encoder.fingerprint().as_bytes());
-    hash.update(&encoder.adapter_bytes()?);
-    let ending = format!("-{:08x}", hash.digest() as u32);
-    let name = match name.ends_with(&ending) {
-        true => name,
-        false => name.chars().take(MAX_NAME_CHARS).collect::<String>() + &ending,
-    };
-    Ok(EncoderRecord {
-        name,
-        fingerprint: encoder.fingerprint().to_owned(),
-    })
-}
-
-#[cfg(all(test, feature = "tune"))]
-mod tests;
