@@ -326,13 +326,15 @@ fn a_training_that_was_stopped_goes_on_to_the_same_model() {
         .run(&options(), &fewer, &other)
         .expect("runs");
     assert_eq!(steps, report.attempts[0].course.steps as u64);
-    fs::create_dir(folder.path().join("mine.tuning")).expect("made");
+    let mine = folder.path().join("mine.tuning");
+    fs::create_dir(&mine).expect("made");
+    fs::write(mine.join("notes.txt"), "not to be lost").expect("written");
     let error = run("mine", u64::MAX).expect_err("not ours");
     assert!(
         error.to_string().contains("no unfinished tuning"),
         "{error}"
     );
-    assert!(folder.path().join("mine.tuning").is_dir());
+    assert!(mine.join("notes.txt").is_file());
 }
 
 #[test]

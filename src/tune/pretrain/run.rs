@@ -58,6 +58,11 @@ impl Pretraining<'_> {
         let making = student.making(&self);
         let train = sentences(&train, &student.encoder, &making)?;
         let held_out = sentences(&held_out, &student.encoder, &making)?;
+        if train.is_empty() || held_out.is_empty() {
+            return Err(Error::Tune {
+                what: "the vocabulary has no words of these documents".into(),
+            });
+        }
         let (train, held_out): (Vec<_>, Vec<_>) =
             (train.iter().collect(), held_out.iter().collect());
         let test = Test {

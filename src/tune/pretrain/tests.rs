@@ -253,6 +253,12 @@ fn what_cannot_be_learnt_from_is_told_and_nothing_is_written() {
     assert!(few.to_string().contains("too few"), "{few}");
     let same = vec![Document::new("a", "the same text"); 100];
     run(small(), &same, &to).expect_err("all are the same");
+    let bare = |at: usize| Document::new(at.to_string(), "\u{200b}".repeat(at + 1));
+    let bare: Vec<Document> = (0..60).map(bare).collect();
+    let none = Pretraining::default().run(&options("bert"), &bare, &to);
+    let none = none.expect_err("no words").to_string();
+    assert!(none.contains("no words"), "{none}");
+    std::fs::remove_dir_all(folder.path().join("new.tuning")).expect("removed");
     let odd = Fresh {
         heads: 3,
         ..Fresh::default()
