@@ -255,6 +255,15 @@ impl Encoder {
             .collect()
     }
 
+    /// These, and what other programs read of the tokenizer beside them.
+    pub(crate) fn files_to_copy(&self) -> Vec<PathBuf> {
+        let beside = ["special_tokens_map.json", "vocab.txt"].map(PathBuf::from);
+        let beside = beside.into_iter();
+        let mut files = self.files();
+        files.extend(beside.filter(|file| self.folder().join(file).is_file()));
+        files
+    }
+
     /// Writes the model as an ONNX file for other programs, `model.onnx`, into a folder, with the tokenizer and settings that
     /// lie in its own beside it. The file has standard operators of opset 20, and the weights inside: inputs `input_ids`,
     /// `attention_mask` and, where the model has them, `token_type_ids`, `[batch, tokens]` i64; output `last_hidden_state`,
@@ -277,10 +286,9 @@ impl Encoder {
     /// Copies all of the model's files but its network's.
     fn copy_settings(&self, folder: &Path) -> Result<()> {
         let weights = self.0.pool.network().files();
-        let beside = ["special_tokens_map.json", "vocab.txt"].map(PathBuf::from);
-        for name in self.files().into_iter().chain(beside) {
+        for name in self.files_to_copy() {
             let source = self.folder().join(&name);
-            if weights.iter().any(|file| name == Path::new(file)) || !source.is_file() {
+            if weights.iter().any(|file| name == Path::new(file)) {
                 continue;
             }
             let target = folder.join(&name);

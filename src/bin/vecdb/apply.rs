@@ -11,6 +11,7 @@ use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::progress::Meter;
+use crate::stats::EncoderObject;
 use crate::text;
 
 /// What becomes of the collection.
@@ -37,18 +38,6 @@ struct AppliedObject<'a> {
     passages: u64,
     deleted: u64,
     seconds: f64,
-}
-
-impl<'a> EncoderObject<'a> {
-    fn of((name, fingerprint): &'a (String, String)) -> Self {
-        Self { name, fingerprint }
-    }
-}
-
-#[derive(Serialize)]
-struct EncoderObject<'a> {
-    name: &'a str,
-    fingerprint: &'a str,
 }
 
 #[derive(Serialize)]

@@ -104,9 +104,8 @@ struct VersionObject<'a> {
 
 impl<'a> VersionObject<'a> {
     fn of(version: &'a VersionInfo) -> Self {
-        let (name, fingerprint) = &version.encoder;
         Self {
-            encoder: EncoderObject { name, fingerprint },
+            encoder: EncoderObject::of(&version.encoder),
             documents: version.documents,
             bytes: version.bytes,
         }
@@ -123,10 +122,18 @@ struct RecallObject<'a> {
     queries: u64,
 }
 
+/// An encoder, as it is told.
 #[derive(Serialize)]
-struct EncoderObject<'a> {
+pub struct EncoderObject<'a> {
     name: &'a str,
     fingerprint: &'a str,
+}
+
+impl<'a> EncoderObject<'a> {
+    /// Of name and fingerprint.
+    pub fn of((name, fingerprint): &'a (String, String)) -> Self {
+        Self { name, fingerprint }
+    }
 }
 
 /// Prints the figures.
@@ -241,10 +248,7 @@ fn object<'a>(
         collection: &info.name,
         metric: info.metric.to_string(),
         dimension: info.dimension,
-        encoder: info
-            .encoder
-            .as_ref()
-            .map(|(name, fingerprint)| EncoderObject { name, fingerprint }),
+        encoder: info.encoder.as_ref().map(EncoderObject::of),
         provider: provider.and_then(|provider| provider.as_deref().ok()),
         documents: info.documents,
         passages: info.passages,

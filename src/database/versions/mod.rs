@@ -47,7 +47,7 @@ use crate::store::{CollectionRecord, Commit, EncoderRecord};
 use alone::Alone;
 pub(super) use alone::Busy;
 #[cfg(feature = "encoder")]
-use model::{kept_files, kept_record};
+use model::kept_record;
 
 /// Sees to it that the encoder is kept with the data, before a commit names it.
 type Keep<'a> = &'a dyn Fn(&Writer) -> Result<()>;
@@ -144,7 +144,8 @@ impl Collection {
         let encoder = inner.encoder.open_model(model.as_ref())?;
         let target = kept_record(&encoder)?;
         let keep = |writer: &Writer| {
-            let files = kept_files(&encoder);
+            // Not the report of its tuning, which has texts in it that a purge would have to look for.
+            let files = encoder.files_to_copy();
             writer
                 .store
                 .keep_model(&target.name, encoder.folder(), &files)

@@ -1,7 +1,5 @@
 //! The model that a version is by, kept with the data.
 
-use std::path::PathBuf;
-
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::bytes;
@@ -36,7 +34,7 @@ impl Collection {
         needed = needed.saturating_sub(known.map_or(0, |known| bytes(&known.snapshot().record)));
         if !writer.store.keeps_model(&target.name) {
             let size = |file| std::fs::metadata(encoder.folder().join(file)).map_or(0, |m| m.len());
-            needed += kept_files(encoder).iter().map(size).sum::<u64>();
+            needed += encoder.files_to_copy().iter().map(size).sum::<u64>();
         }
         let folder = writer.store.layout().root();
         match fs4::available_space(folder) {
@@ -52,15 +50,6 @@ impl Collection {
             _ => Ok(()),
         }
     }
-}
-
-/// The files that make the model. Not the report of its tuning, which has texts in it that a purge would have to look for.
-pub(super) fn kept_files(encoder: &Encoder) -> Vec<PathBuf> {
-    let beside = ["special_tokens_map.json", "vocab.txt"].map(PathBuf::from);
-    let beside = beside.into_iter();
-    let mut files = encoder.files();
-    files.extend(beside.filter(|file| encoder.folder().join(file).is_file()));
-    files
 }
 
 /// What a collection's record says of an encoder that is kept: its name ends with a hash over all that makes vectors, of

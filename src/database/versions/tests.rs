@@ -261,7 +261,7 @@ fn an_adapter_is_exchanged_without_encoding() {
     let base = db.0.encoder.open_model(&models().join("distilbert"));
     let base = base.expect("opens");
     fs::create_dir(&tuned).expect("made");
-    for file in kept_files(&base) {
+    for file in base.files_to_copy() {
         let target = tuned.join(&file);
         fs::create_dir_all(target.parent().expect("a folder")).expect("made");
         fs::copy(base.folder().join(file), target).expect("copied");
